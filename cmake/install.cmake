@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+include(CMakePackageConfigHelpers)
+
+# The .pc file finds its prefix from where it lies, unless libdir is elsewhere.
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+	set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
+	set(pc_libdir "${CMAKE_INSTALL_LIBDIR}")
+else()
+	file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+	string(REGEX REPLACE "/$" "" up "${up}")
+	set(pc_prefix "\${pcfiledir}/${up}")
+	set(pc_libdir "\${prefix}/${CMAKE_INSTALL_LIBDIR}")
+endif()
+if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
+	set(pc_includedir "${CMAKE_INSTALL_INCLUDEDIR}")
+else()
+	set(pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+configure_file(tlssf.pc.in tlssf.pc @ONLY)
+
+install(TARGETS tlssf tlssf_static EXPORT tlssf-targets
+	LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+	ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/tlssf)
+install(EXPORT tlssf-targets NAMESPACE tlssf:: DESTINATION ${package})
+write_basic_package_version_file(tlssf-config-version.cmake
+	COMPATIBILITY SameMinorVersion)
+install(FILES cmake/tlssf-config.cmake
+	${PROJECT_BINARY_DIR}/tlssf-config-version.cmake
+	DESTINATION ${package})
+install(DIRECTORY include/tlssf DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+	FILES_MATCHING PATTERN "*.h")
+install(FILES ${PROJECT_BINARY_DIR}/tlssf.pc
+	DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES docs/man/tlssf-probe.1
+	DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES docs/man/tlssf.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
+file(GLOB pages CONFIGURE_DEPENDS docs/man/*.3)
+foreach(page IN LISTS pages)	# one more for each name after the first
+	get_filename_component(main ${page} NAME)
+	file(STRINGS ${page} names REGEX "^\\.Nm tlssf_[a-z_]+ ?,?$")
+	foreach(name IN LISTS names)
+		string(REGEX MATCH "tlssf_[a-z_]+" name ${name})
+		if(NOT main STREQUAL "${name}.3")
+			file(WRITE ${PROJECT_BINARY_DIR}/man/${name}.3
+				".so man3/${main}\n")
+		endif()
+	endforeach()
+endforeach()
+install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
+install(DIRECTORY ${PROJECT_BINARY_DIR}/man/
+	DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
+if(TARGET tlssf-probe)
+	install(TARGETS tlssf-probe
+		RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()

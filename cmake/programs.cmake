@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+# Tools, examples, tests and benchmarks. One program per file that has a main;
+# a file without one belongs to the program whose name its own begins with,
+# else (tests only) to all of them.
+
+# Sort the C files of a folder into `programs` and `helpers`, without ".c".
+function(sort_sources folder)
+	file(GLOB files RELATIVE ${PROJECT_SOURCE_DIR}/${folder}
+		CONFIGURE_DEPENDS ${folder}/*.c)
+	foreach(file IN LISTS files)
+		set(path ${PROJECT_SOURCE_DIR}/${folder}/${file})
+		file(STRINGS ${path} main REGEX "^(int )?main\\(" LIMIT_COUNT 1)
+		get_filename_component(name ${file} NAME_WE)
+		if(main)
+			list(APPEND found ${name})
+		else()
+			list(APPEND rest ${name})
+		endif()
+	endforeach()
+	set(programs ${found} PARENT_SCOPE)
+	set(helpers ${rest} PARENT_SCOPE)
+endfunction()
+
+# add_program(FOLDER NAME TARGET LIBRARY...): with its own helpers.
+function(add_program folder name target)
+	set(files ${folder}/${name}.c)
+	string(REGEX REPLACE "^tlssf-" "" stem ${name})
+	foreach(helper IN LISTS helpers)
+		if(helper MATCHES "^(${name}|${stem})_")
+			list(APPEND files ${folder}/${helper}.c)
+		endif()
+	endforeach()
+	add_executable(${target} ${files})
+	set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
+		RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/${folder})
+	target_link_libraries(${target} PRIVATE flags ${ARGN}
+		OpenSSL::SSL Threads::Threads)
+endfunction()
+
+if(TLSSF_TOOLS)
+	sort_sources(tools)
+	foreach(name IN LISTS programs)
+		add_program(tools ${name} ${name} tlssf)
+	endforeach()
+endif()
+
+if(TLSSF_EXAMPLES)
+	find_path(HTTP_PARSER_INCLUDE http_parser.h)
+	find_library(HTTP_PARSER_LIBRARY http_parser)
+	if(NOT HTTP_PARSER_INCLUDE OR NOT HTTP_PARSER_LIBRARY)
+		message(FATAL_ERROR "tlssf-httpd needs http-parser (Debian: "
+			"libhttp-parser-dev); or use -DTLSSF_EXAMPLES=OFF")
+	endif()
+	sort_sources(examples)
+	foreach(name IN LISTS programs)
+		add_program(examples ${name} ${name} tlssf)
+	endforeach()
+	if(TARGET tlssf-httpd)
+		target_include_directories(tlssf-httpd SYSTEM PRIVATE
+			${HTTP_PARSER_INCLUDE})
+		target_link_libraries(tlssf-httpd PRIVATE
+			${HTTP_PARSER_LIBRARY})
+	endif()
+endif()
+
+if(TLSSF_BENCH)
+	sort_sources(bench)
+	foreach(name IN LISTS programs)
+		add_program(bench ${name} bench_${name} tlssf)
+	endforeach()
+endif()
+
+if(TLSSF_TESTS)
+	enable_testing()
+	include(cmake/tests.cmake)
+endif()

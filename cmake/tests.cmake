@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+# unit_*.c see the inside of the library; all others see only the shared
+# library. A unit test that includes scripted_sys.h brings its own tlssf_sys:
+# the archive's sys.o then stays out of the link.
+find_package(PkgConfig)
+if(PKG_CONFIG_FOUND)
+	pkg_check_modules(CHECK IMPORTED_TARGET check)
+endif()
+if(NOT CHECK_FOUND)
+	message(FATAL_ERROR "the tests need pkg-config and Check (Debian: "
+		"pkg-config check); or use -DTLSSF_TESTS=OFF")
+endif()
+
+sort_sources(tests)
+foreach(helper IN LISTS helpers)
+	if(helper MATCHES "^(header$|scripted_)")
+		continue()
+	endif()
+	set(own FALSE)
+	foreach(name IN LISTS programs)
+		if(helper MATCHES "^${name}_")
+			set(own TRUE)
+		endif()
+	endforeach()
+	if(NOT own)
+		list(APPEND shared tests/${helper}.c)
+	endif()
+endforeach()
+if(shared)
+	add_library(testlib STATIC ${shared})
+	target_include_directories(testlib PUBLIC include)
+	target_link_libraries(testlib PRIVATE flags
+		PUBLIC PkgConfig::CHECK OpenSSL::SSL Threads::Threads)
+endif()
+
+# A test that cannot run at all exits with 77.
+function(register name seconds label)
+	add_test(NAME ${name} COMMAND ${ARGN})
+	set_tests_properties(${name} PROPERTIES TIMEOUT ${seconds}
+		LABELS ${label} SKIP_RETURN_CODE 77)
+endfunction()
+
+foreach(name IN LISTS programs)
+	if(name MATCHES "^unit_")
+		add_program(tests ${name} ${name} $<TARGET_NAME_IF_EXISTS:testlib>
+			PkgConfig::CHECK tlssf_static)
+		target_include_directories(${name} PRIVATE lib)
+		file(STRINGS tests/${name}.c scripted
+			REGEX "include \"scripted_sys.h\"")
+		if(scripted)
+			target_sources(${name} PRIVATE tests/scripted_sys.c)
+		endif()
+		register(${name} 120 unit ${name})
+	else()
+		add_program(tests ${name} ${name} $<TARGET_NAME_IF_EXISTS:testlib>
+			PkgConfig::CHECK tlssf ${CMAKE_DL_LIBS})
+		register(${name} 600 e2e ${name})
+	endif()
+endforeach()
+
+if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
+	set(scripts ${PROJECT_SOURCE_DIR}/scripts)
+	register(symbols 30 static ${scripts}/symbols $<TARGET_FILE:tlssf>)
+	register(arrows 30 static ${scripts}/arrows
+		$<TARGET_FILE:tlssf_static>)
+	register(header 60 static ${scripts}/header)
+	register(install 120 static ${PROJECT_SOURCE_DIR}/tests/install/run
+		${PROJECT_BINARY_DIR})
+endif()

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libtlssf: send a piece of a file down a TLS connection, always correctly, by
+ * the fastest way that this machine, this TLS library and this connection
+ * allow, and say which way was taken and why not a faster one.
+ *
+ * Two things to know before anything else:
+ *
+ * 1. Closing. After a send, SSL_shutdown() followed by close() can lose the
+ *    end of the stream when the kernel does TLS: Linux keeps sealed records
+ *    above TCP and close() throws them away. Call tlssf_shutdown() (or
+ *    tlssf_flush()) until it returns 0, then close().
+ * 2. KeyUpdate (RFC 8446, section 4.6.3). Where the kernel or the TLS library
+ *    cannot change keys in the middle of a connection, AUTO leaves TLS 1.3 to
+ *    user space. If you name SSL_SENDFILE, or set SSL_OP_ENABLE_KTLS yourself,
+ *    a KeyUpdate there ends the connection with a fatal alert and the reason
+ *    TLSSF_REASON_REKEY.
+ *
+ * Threads: any thread may use any connection, one thread at a time per
+ * connection, as with SSL. Every call clears the thread's OpenSSL error queue
+ * on entry and leaves it empty; SSL_get_error() means nothing after our calls.
+ */
+#ifndef TLSSF_H
+#define TLSSF_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <tlssf/version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ssl_st;		/* SSL */
+struct ssl_ctx_st;	/* SSL_CTX */
+
+/* Return values beside a count or 0. All are negative. */
+#define TLSSF_ERROR		(-1)	/* errno is set; see tlssf_strerror() */
+#define TLSSF_WANT_READ		(-2)	/* call again when readable */
+#define TLSSF_WANT_WRITE	(-3)	/* call again when writable, or after
+					 * tlssf_status.retry_ms */
+
+enum tlssf_method {
+	TLSSF_METHOD_AUTO = 0,		/* the fastest that is right */
+	TLSSF_METHOD_SSL_SENDFILE = 1,	/* the TLS library's kernel TLS */
+	TLSSF_METHOD_KTLS = 2,		/* kernel TLS taken over by hand */
+	TLSSF_METHOD_USERSPACE = 3,	/* sealed here, sent in few calls */
+	TLSSF_METHOD_COUNT = 4
+};
+
+/*
+ * Why a method was not taken, or why a call failed. tlssf_reason_name() gives
+ * a stable word for logs, tlssf_reason_text() a sentence with the remedy.
+ */
+enum tlssf_reason {
+	TLSSF_REASON_NONE = 0,
+	/* why not this method */
+	TLSSF_REASON_NOT_BUILT,		/* not built into this library yet */
+	TLSSF_REASON_NOT_ASKED,		/* another method was named */
+	TLSSF_REASON_HANDSHAKE,		/* handshake unfinished, early data */
+	TLSSF_REASON_DTLS,		/* DTLS is no byte stream */
+	TLSSF_REASON_QUIC,		/* QUIC is not handled */
+	TLSSF_REASON_NOT_SOCKET,	/* write BIO does not end in a socket */
+	TLSSF_REASON_VERSION,		/* TLS version without kernel TLS */
+	TLSSF_REASON_CIPHER,		/* no kernel offloads this cipher */
+	TLSSF_REASON_LIBRARY_NO_KTLS,	/* libssl built without kernel TLS */
+	TLSSF_REASON_ULP_ABSENT,	/* kernel has no tls module */
+	TLSSF_REASON_ULP_NOT_LOADED,	/* tls module exists, not loaded */
+	TLSSF_REASON_KERNEL_CIPHER,	/* this kernel lacks the cipher */
+	TLSSF_REASON_REKEY,		/* KeyUpdate would break (or broke) it */
+	TLSSF_REASON_OPTION_OFF,	/* SSL_OP_ENABLE_KTLS was not set */
+	TLSSF_REASON_COMPRESSION,	/* TLS compression in use */
+	TLSSF_REASON_MAX_FRAGMENT,	/* max_fragment_length negotiated */
+	TLSSF_REASON_REFUSED,		/* library or kernel said no: padding,
+					 * max_send_fragment, full socket */
+	TLSSF_REASON_KERNEL_KEYS,	/* the kernel already holds the keys */
+	/* errors of the caller: nothing was sent, the connection is usable */
+	TLSSF_REASON_ARGUMENT,		/* NULL, negative, overflow, size */
+	TLSSF_REASON_BAD_FD,		/* fd closed or not readable */
+	TLSSF_REASON_NOT_REGULAR,	/* fd is not a regular file */
+	TLSSF_REASON_FILE_TRUNCATED,	/* file shorter than promised */
+	TLSSF_REASON_FILE_READ,		/* reading the file failed */
+	TLSSF_REASON_NO_MEMORY,
+	TLSSF_REASON_PENDING_WRITE,	/* SSL_write is unfinished: repeat it */
+	TLSSF_REASON_PENDING_SEND,	/* other fd or offset than after WANT */
+	TLSSF_REASON_SHUT_DOWN,		/* close_notify was sent */
+	TLSSF_REASON_FORKED,		/* state belongs to the parent process */
+	TLSSF_REASON_WRONG_LIBRARY,	/* SSL of another libssl */
+	/* errors of the connection: sticky, the connection is dead */
+	TLSSF_REASON_PEER_GONE,		/* EPIPE, ECONNRESET, closed */
+	TLSSF_REASON_IO,		/* other error of the transport */
+	TLSSF_REASON_TLS,		/* the TLS library failed */
+	TLSSF_REASON_INTERRUPTED,	/* errno 512: the kernel cut a record */
+	TLSSF_REASON_COUNT
+};
+
+/*
+ * Options of an SSL_CTX. Zero the struct, set size, then what you want;
+ * zero means the default everywhere.
+ */
+struct tlssf_options {
+	size_t size;		/* sizeof(struct tlssf_options) */
+	int method;		/* enum tlssf_method; a named method is never
+				 * replaced by another: if it is impossible,
+				 * tlssf_send() fails with the reason */
+	size_t max_per_call;	/* bytes that one call sends at most on a
+				 * non-blocking socket; 0: 1 MiB */
+	size_t max_buffered;	/* bytes of sealed, unsent records that the
+				 * whole process may hold before calls answer
+				 * WANT_WRITE; 0: no limit */
+};
+
+/*
+ * One response: header bytes, a range of a file and trailer bytes as one
+ * stream. Zero the struct, set size and what you need. The caller keeps it,
+ * the fd and both buffers unchanged until tlssf_send_job() returned 0 or the
+ * connection is dead; only `done` is written by us.
+ */
+struct tlssf_job {
+	size_t size;		/* sizeof(struct tlssf_job) */
+	const void *header;	/* may be NULL when header_len is 0 */
+	size_t header_len;
+	int fd;			/* not looked at when file_len is 0 */
+	off_t off;		/* first byte of the file to send */
+	uint64_t file_len;	/* bytes of the file: exact, not clamped */
+	const void *trailer;	/* may be NULL when trailer_len is 0 */
+	size_t trailer_len;
+	uint64_t done;		/* bytes sent so far, over all three parts;
+				 * 0 before the first call */
+};
+
+/* What tlssf_status() tells of a connection. */
+struct tlssf_status {
+	size_t size;		/* in: sizeof(struct tlssf_status) */
+	int method;		/* enum tlssf_method in force; AUTO: none yet */
+	int reason;		/* why no faster method: enum tlssf_reason */
+	int why_not[TLSSF_METHOD_COUNT]; /* reason for each method not taken;
+				 * NONE at the one in force */
+	int error;		/* reason of the last failure, or NONE */
+	int dead;		/* 1: that failure is sticky */
+	int version;		/* 0x0303 TLS 1.2, 0x0304 TLS 1.3 */
+	unsigned int cipher;	/* IANA cipher suite value */
+	const char *cipher_name; /* the TLS library's, static */
+	int kernel_tx;		/* 1: the kernel seals what is written */
+	uint64_t bytes[TLSSF_METHOD_COUNT];   /* plaintext by method */
+	uint64_t records[TLSSF_METHOD_COUNT]; /* records by method; in the
+				 * kernel's case read back from it */
+	uint64_t calls;		/* times that a tlssf call asked the kernel
+				 * or BIO to send or to tell its queue */
+	uint64_t rekeys;	/* KeyUpdates of our direction while the
+				 * kernel holds the keys */
+	size_t buffered;	/* sealed bytes that we hold now */
+	unsigned int retry_ms;	/* after WANT_WRITE: 0: wait for writability;
+				 * else the socket may already be writable
+				 * (an edge will not come): call again after
+				 * this many milliseconds */
+};
+
+enum tlssf_tristate {
+	TLSSF_UNKNOWN = 0,	/* could not be tried */
+	TLSSF_NO = 1,
+	TLSSF_YES = 2
+};
+
+enum tlssf_ulp {
+	TLSSF_ULP_UNKNOWN = 0,	/* no loopback to try it on */
+	TLSSF_ULP_ABSENT = 1,	/* the kernel has no tls module */
+	TLSSF_ULP_NOT_LOADED = 2, /* there is one; loading it on demand
+				 * needs CAP_NET_ADMIN (and modprobe) */
+	TLSSF_ULP_LOADED = 3
+};
+
+/* Ciphers that the kernel headers know, in the order of linux/tls.h. */
+enum tlssf_cipher {
+	TLSSF_AES_128_GCM = 0,
+	TLSSF_AES_256_GCM = 1,
+	TLSSF_AES_128_CCM = 2,
+	TLSSF_CHACHA20_POLY1305 = 3,
+	TLSSF_SM4_GCM = 4,
+	TLSSF_SM4_CCM = 5,
+	TLSSF_ARIA_128_GCM = 6,
+	TLSSF_ARIA_256_GCM = 7,
+	TLSSF_CIPHER_COUNT = 8
+};
+
+/* One (version, cipher) pair as tried on this machine. */
+struct tlssf_cap {
+	int tx;			/* enum tlssf_tristate: kernel can send it */
+	int error;		/* errno of the refusal, or 0 */
+	int verified;		/* 1: a record was decrypted in user space */
+};
+
+/* What this machine and TLS library can do. */
+struct tlssf_caps {
+	size_t size;		/* in: sizeof(struct tlssf_caps) */
+	int ulp;		/* enum tlssf_ulp */
+	struct tlssf_cap tls12[TLSSF_CIPHER_COUNT];
+	struct tlssf_cap tls13[TLSSF_CIPHER_COUNT];
+	int rekey;		/* enum tlssf_tristate, TLS 1.3 (Linux 6.14) */
+	int zerocopy_ro;	/* TLS_TX_ZEROCOPY_RO settable (Linux 5.19) */
+	int max_payload_len;	/* TLS_TX_MAX_PAYLOAD_LEN (Linux 6.19) */
+	const char *library;	/* "OpenSSL 3.0.17 ...": run-time libssl */
+	int library_ktls;	/* enum tlssf_tristate: built with it */
+	int library_rekey;	/* enum tlssf_tristate: its kernel TLS
+				 * survives KeyUpdate given kernel support */
+};
+
+/*
+ * Prepare an SSL_CTX; optional, before its first SSL, idempotent. Probes the
+ * machine, so that no probe happens inside a send; switches on the library's
+ * kernel TLS (SSL_OP_ENABLE_KTLS) where that is safe; installs a keylog
+ * callback that calls the one it finds (set yours before). `options` may be
+ * NULL (defaults) and is copied; a second call changes the options only.
+ * Returns 0, or TLSSF_ERROR with errno EINVAL (NULL ctx, bad options),
+ * ENOMEM, or ELIBBAD (ctx belongs to another libssl than the one we are
+ * linked with); then nothing has been changed.
+ */
+int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options);
+
+/*
+ * Send bytes [off, off+len) of the regular file `fd`. The offset is absolute;
+ * the file position is never read or moved. Needs no set-up: any connected SSL
+ * works. len beyond the end of the file is clamped (SIZE_MAX: all the rest);
+ * len 0 or off at or beyond the end: 0.
+ *
+ * Returns how many bytes were taken by the kernel (or by the application's own
+ * BIO), possibly fewer than len: then call again with off advanced. A
+ * blocking socket stops short for a signal, SO_SNDTIMEO or an error; a
+ * non-blocking one also after max_per_call bytes.
+ * TLSSF_WANT_WRITE/_READ: nothing to report yet; repeat with the same fd and
+ * off when the socket is ready (len may change). Until then the fd must stay
+ * open and SSL_write() keeps its place in the order.
+ * TLSSF_ERROR with errno: EINVAL (argument; not a regular file; handshake
+ * unfinished, EAGAIN is never used for that), EBADF, EIO and other errors of
+ * reading the file, ENOMEM, EBUSY (an SSL_write is unfinished), EPIPE after
+ * shutdown: not sticky, nothing was sent. EPIPE, ECONNRESET, EBADMSG and other
+ * errors of the connection are sticky: each later call fails the same way and
+ * so does SSL_write().
+ */
+ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len);
+
+/*
+ * Send header, file range and trailer as one stream; where they fit, header
+ * and file share a record. Returns 0 when all of it was taken, else
+ * TLSSF_WANT_READ, TLSSF_WANT_WRITE or TLSSF_ERROR; job->done is advanced on
+ * every return. A blocking socket returns WANT_WRITE only after a signal or
+ * SO_SNDTIMEO; a non-blocking one also after max_per_call bytes with the
+ * socket still writable: then status.retry_ms is 1, call again soon.
+ * A file shorter than promised: TLSSF_ERROR with errno ENODATA and reason
+ * TLSSF_REASON_FILE_TRUNCATED; not sticky, and nothing is left unsealed.
+ */
+int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job);
+
+/*
+ * Wait until nothing that was accepted is queued above TCP, neither here nor
+ * in the kernel's TLS layer. Returns 0 when that holds, TLSSF_WANT_WRITE
+ * (see status.retry_ms; a blocking socket waits itself, up to SO_SNDTIMEO), or
+ * TLSSF_ERROR. With a memory or custom BIO: 0 once all is in the BIO and
+ * BIO_flush() succeeded.
+ */
+int tlssf_flush(struct ssl_st *ssl);
+
+/*
+ * Send close_notify and flush. Returns 0 when both are done, and again 0 when
+ * repeated: then close() loses nothing (unless the peer's data lies unread in
+ * the socket: TCP answers that with a reset; read it first). Does not wait for
+ * the peer's close_notify. With quiet shutdown set it only flushes. After a
+ * connection error: TLSSF_ERROR.
+ */
+int tlssf_shutdown(struct ssl_st *ssl);
+
+/*
+ * Fill *status for this connection. Set status->size first. 0, or TLSSF_ERROR
+ * with EINVAL or ENOMEM. Sends nothing.
+ */
+int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status);
+
+/*
+ * What this machine and TLS library can do, found by doing it on a loopback
+ * TCP connection; this may make the kernel load its tls module. Set
+ * caps->size first. What was seen to work is remembered for the process, what
+ * was not is tried again. 0, or TLSSF_ERROR with EINVAL.
+ */
+int tlssf_probe(struct tlssf_caps *caps);
+
+/*
+ * A sentence about the last failure on this connection, valid until the next
+ * call for it; never NULL. ssl may be NULL.
+ */
+const char *tlssf_strerror(const struct ssl_st *ssl);
+
+/* Names and texts are static and never NULL; unknown values give "unknown". */
+const char *tlssf_method_name(int method);
+const char *tlssf_reason_name(int reason);
+const char *tlssf_reason_text(int reason);
+const char *tlssf_cipher_name(int cipher);
+
+/*
+ * Have `fn` called with one line (no newline) for each decision; NULL turns
+ * it off. Process-wide. TLSSF_TRACE=1 in the environment prints the lines to
+ * standard error when no function is set. Lines never hold key material or
+ * data. `fn` may be called by any thread and must not call us back.
+ */
+void tlssf_set_trace(void (*fn)(void *arg, const char *line), void *arg);
+
+/* The library's version at run time: "0.1.0". */
+const char *tlssf_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

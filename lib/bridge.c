@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Our filter BIO on the write side of every connection that we touch. It
+ *
+ *   passes   the library's records on, remembering whether one is unfinished
+ *            (then nothing else may be sent) and what the kernel was given;
+ *   gathers  the records of our own SSL_write() calls into a batch that goes
+ *            out in few large sends; what is left of it goes before anything
+ *            else, so the order of records is the order of sealing;
+ *   guards   a dead connection: every write fails as the first one did.
+ *
+ * The BIO owns the struct bridge; the conn and the bridge point at each other
+ * and either may go first.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
+
+#include "internal.h"
+
+/* Reserved in OpenSSL's bio.h, the same numbers from 3.0 to 4.0. */
+enum {
+	CTRL_SET_KTLS = 72,
+	CTRL_GET_KTLS_SEND = 73,
+	CTRL_SET_RECORD_TYPE = 74,
+	CTRL_CLEAR_RECORD_TYPE = 75,
+};
+
+#define HANDSHAKE_KEY_UPDATE	24	/* RFC 8446, B.3 */
+
+struct bridge {
+	BIO *bio;
+	struct conn *conn;	/* NULL: orphan, passes everything */
+	struct batch *out;	/* gathered or still to be sent, or NULL */
+	bool gathering;
+	bool pending;		/* the library's last record is unfinished */
+	int record_type;	/* kernel TLS: of the next write */
+	int guard;		/* errno for every write, 0: alive */
+	bool renewed;		/* a new handshake: nothing is known yet */
+	uint64_t records;
+};
+
+static BIO_METHOD *bridge_method;
+static pthread_once_t bridge_once = PTHREAD_ONCE_INIT;
+
+/* ---- sending what was gathered ---- */
+
+static int below_error(BIO *next)
+{
+	int err = errno;
+
+	if (BIO_should_retry(next))
+		return -EAGAIN;
+	return err ? -err : -EIO;
+}
+
+/* Straight to the socket where there is one: MSG_NOSIGNAL, no retry flags. */
+static ssize_t put(struct bridge *b, const void *data, size_t len)
+{
+	BIO *next = BIO_next(b->bio);
+	int type = BIO_method_type(next);
+	int n;
+
+	b->conn->calls++;
+	if (type == BIO_TYPE_SOCKET || type == BIO_TYPE_CONNECT) {
+		int fd = (int)BIO_get_fd(next, NULL);
+
+		return tlssf_sys.send(fd, data, len, false);
+	}
+	errno = 0;
+	n = BIO_write(next, data, (int)len);
+	return n > 0 ? n : below_error(next);
+}
+
+static bool queued(const struct bridge *b)
+{
+	return b->out && !b->gathering && b->out->head < b->out->used;
+}
+
+int tlssf_bridge_drain(struct bridge *b)
+{
+	struct batch *out = b->out;
+	size_t want;
+	ssize_t n;
+
+	if (!queued(b))
+		return 0;
+	if (b->guard)
+		return -b->guard;
+	if (tlssf_sys.getpid() != b->conn->pid)
+		return -EPERM;	/* the parent sends these records */
+	do {
+		want = out->used - out->head;
+		n = put(b, out->data + out->head, want);
+		if (n == -EAGAIN || n == -EINTR)
+			return TLSSF_WANT_WRITE;
+		if (n < 0)
+			return (int)n;
+		out->head += (size_t)n;
+		/* short: the socket is full, or a signal interrupted */
+	} while (out->head < out->used && b->conn->fd < 0);
+	return out->head < out->used ? TLSSF_WANT_WRITE : 0;
+}
+
+int tlssf_bridge_flush_below(struct bridge *b)
+{
+	BIO *next = BIO_next(b->bio);
+
+	if (!next)
+		return 0;
+	errno = 0;
+	if (BIO_flush(next) > 0)
+		return 0;
+	return below_error(next) == -EAGAIN ? TLSSF_WANT_WRITE
+					    : below_error(next);
+}
+
+/* ---- the library's own writes ---- */
+
+static int refuse(int err)
+{
+	errno = err;
+	return -1;
+}
+
+/*
+ * SSL_clear() and a new handshake on the same BIO: a new life, in which the
+ * library may or may not give its keys to the kernel.
+ */
+static void notice_new_handshake(struct bridge *b)
+{
+	OSSL_HANDSHAKE_STATE st = SSL_get_state(b->conn->ssl);
+
+	if (st != TLS_ST_CW_CLNT_HELLO && st != TLS_ST_SW_SRVR_HELLO)
+		return;
+	tlssf_bridge_renew(b);
+}
+
+void tlssf_bridge_renew(struct bridge *b)
+{
+	b->renewed = true;
+	b->guard = 0;
+	b->conn->kernel_tx = false;
+}
+
+static void count_records(struct bridge *b, const unsigned char *in, int len)
+{
+	int at = 0;
+
+	while (at + 5 <= len) {
+		at += 5 + (in[at + 3] << 8 | in[at + 4]);
+		b->records++;
+	}
+}
+
+static int gather(struct bridge *b, const char *in, int len)
+{
+	int r = tlssf_batch_append(&b->out, in, (size_t)len);
+
+	if (r)
+		return refuse(-r);
+	count_records(b, (const unsigned char *)in, len);
+	return len;
+}
+
+/* Records sealed earlier go first; 0 when they are out. */
+static int queue_first(struct bridge *b)
+{
+	int r = tlssf_bridge_drain(b);
+
+	if (r == TLSSF_WANT_WRITE) {
+		b->pending = true;
+		BIO_set_retry_write(b->bio);
+		return -1;
+	}
+	if (r) {
+		tlssf_conn_io_error(b->conn, -r);
+		return refuse(-r);
+	}
+	return 0;
+}
+
+static int pass(struct bridge *b, const char *in, int len)
+{
+	BIO *next = BIO_next(b->bio);
+	int n, err;
+
+	errno = 0;
+	n = BIO_write(next, in, len);
+	err = errno;
+	BIO_copy_next_retry(b->bio);
+	if (n <= 0 && !BIO_should_retry(next)) {
+		tlssf_conn_io_error(b->conn, err ? err : EPIPE);
+		b->pending = true;	/* the library keeps the record */
+		errno = err;
+		return -1;
+	}
+	if (n > 0 && b->conn->kernel_tx)
+		tlssf_ktx_count(b->conn, (uint64_t)n);
+	b->pending = n < len;
+	if (!b->pending)
+		b->record_type = 0;
+	return n;
+}
+
+static int bridge_write(BIO *bio, const char *in, int len)
+{
+	struct bridge *b = BIO_get_data(bio);
+	BIO *next = BIO_next(bio);
+
+	BIO_clear_retry_flags(bio);
+	if (!next || !in || len <= 0)
+		return 0;
+	if (!b || !b->conn) {
+		int n = BIO_write(next, in, len);
+
+		BIO_copy_next_retry(bio);
+		return n;
+	}
+	if (!b->renewed)
+		notice_new_handshake(b);
+	if (b->guard)
+		return refuse(b->guard);
+	if (b->gathering)
+		return gather(b, in, len);
+	if (queue_first(b))
+		return -1;
+	if (b->record_type == RECORD_HANDSHAKE &&
+	    (unsigned char)in[0] == HANDSHAKE_KEY_UPDATE &&
+	    !tlssf_conn_key_update(b->conn))
+		return refuse(b->guard);
+	return pass(b, in, len);
+}
+
+static int bridge_read(BIO *bio, char *out, int len)
+{
+	BIO *next = BIO_next(bio);
+	int n;
+
+	if (!next)
+		return 0;
+	BIO_clear_retry_flags(bio);
+	n = BIO_read(next, out, len);
+	BIO_copy_next_retry(bio);
+	return n;
+}
+
+/* ---- controls ---- */
+
+static long flush(struct bridge *b, BIO *next)
+{
+	long r;
+
+	if (b->gathering)
+		return 1;
+	BIO_clear_retry_flags(b->bio);
+	if (queue_first(b))
+		return -1;
+	r = BIO_flush(next);
+	BIO_copy_next_retry(b->bio);
+	return r;
+}
+
+/*
+ * Only a kernel that was seen to hold the keys counts: a BIO below that says
+ * yes to everything would make the library write plaintext.
+ */
+static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
+			void *ptr)
+{
+	if (!b->conn->kernel_tx && !b->renewed)
+		return 0;
+	if (cmd == CTRL_SET_RECORD_TYPE)
+		b->record_type = (int)num;
+	if (cmd == CTRL_CLEAR_RECORD_TYPE)
+		b->record_type = 0;
+	if (cmd == CTRL_SET_KTLS)
+		b->conn->ktx.exact = false;	/* sequence starts anew */
+	return BIO_ctrl(next, cmd, num, ptr);
+}
+
+static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+	struct bridge *b = BIO_get_data(bio);
+	BIO *next = BIO_next(bio);
+
+	switch (cmd) {
+	case BIO_CTRL_PUSH:
+	case BIO_CTRL_POP:
+	case BIO_CTRL_DUP:
+		return 1;
+	}
+	if (!next)
+		return 0;
+	if (!b || !b->conn)
+		return BIO_ctrl(next, cmd, num, ptr);
+	switch (cmd) {
+	case BIO_CTRL_FLUSH:
+		return flush(b, next);
+	case BIO_CTRL_WPENDING:
+		return BIO_ctrl(next, cmd, num, ptr) + (queued(b) ?
+			(long)(b->out->used - b->out->head) : 0);
+	case CTRL_SET_KTLS:
+	case CTRL_GET_KTLS_SEND:
+	case CTRL_SET_RECORD_TYPE:
+	case CTRL_CLEAR_RECORD_TYPE:
+		return kernel_ctrl(b, next, cmd, num, ptr);
+	}
+	return BIO_ctrl(next, cmd, num, ptr);
+}
+
+/* ---- life ---- */
+
+static int bridge_create(BIO *bio)
+{
+	BIO_set_init(bio, 1);
+	return 1;
+}
+
+static int bridge_destroy(BIO *bio)
+{
+	struct bridge *b = BIO_get_data(bio);
+
+	if (!b)
+		return 1;
+	if (b->conn) {
+		tlssf_conn_hold(b->conn, 0);
+		b->conn->bridge = NULL;
+		/* records that the peer will miss: no later one can be right */
+		if (queued(b))
+			tlssf_conn_die(b->conn, TLSSF_REASON_IO, ECONNABORTED);
+	}
+	tlssf_batch_put(b->out);
+	free(b);
+	BIO_set_data(bio, NULL);
+	return 1;
+}
+
+static void make_method(void)
+{
+	int type = BIO_get_new_index();
+	BIO_METHOD *m;
+
+	if (type < 0)
+		return;
+	m = BIO_meth_new(type | BIO_TYPE_FILTER, "tlssf");
+	if (m && BIO_meth_set_write(m, bridge_write) &&
+	    BIO_meth_set_read(m, bridge_read) &&
+	    BIO_meth_set_ctrl(m, bridge_ctrl) &&
+	    BIO_meth_set_create(m, bridge_create) &&
+	    BIO_meth_set_destroy(m, bridge_destroy))
+		bridge_method = m;
+	else
+		BIO_meth_free(m);
+}
+
+bool tlssf_bridge_on_top(const struct conn *c)
+{
+	return c->bridge && SSL_get_wbio(c->ssl) == c->bridge->bio;
+}
+
+static int insert(struct conn *c)
+{
+	BIO *below = SSL_get_wbio(c->ssl);
+	struct bridge *b;
+	BIO *bio;
+
+	pthread_once(&bridge_once, make_method);
+	if (!bridge_method)
+		return -ENOMEM;
+	b = calloc(1, sizeof(*b));
+	bio = b ? BIO_new(bridge_method) : NULL;
+	if (!bio || !BIO_up_ref(below)) {
+		BIO_free(bio);
+		free(b);
+		return -ENOMEM;
+	}
+	*b = (struct bridge){ .bio = bio, .conn = c };
+	BIO_set_data(bio, b);
+	SSL_set0_wbio(c->ssl, BIO_push(bio, below));
+	c->bridge = b;
+	return 0;
+}
+
+int tlssf_bridge_attach(struct conn *c)
+{
+	int r = tlssf_bridge_on_top(c) ? 0 : insert(c);
+
+	if (!r)
+		c->bridge->renewed = false;
+	return r;
+}
+
+void tlssf_bridge_orphan(struct bridge *b)
+{
+	b->conn = NULL;
+	b->gathering = false;
+	tlssf_batch_put(b->out);
+	b->out = NULL;
+}
+
+void tlssf_bridge_gather(struct bridge *b, struct batch *batch)
+{
+	b->out = batch;
+	b->gathering = true;
+}
+
+void tlssf_bridge_release(struct bridge *b)
+{
+	b->gathering = false;
+}
+
+struct batch *tlssf_bridge_batch(struct bridge *b)
+{
+	return b->out;
+}
+
+void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch)
+{
+	b->out = batch;
+}
+
+bool tlssf_bridge_pending(const struct bridge *b)
+{
+	return b->pending;
+}
+
+void tlssf_bridge_set_pending(struct bridge *b, bool pending)
+{
+	b->pending = pending;
+}
+
+void tlssf_bridge_guard(struct bridge *b, int err)
+{
+	b->guard = err ? err : EPIPE;
+	if (b->gathering)
+		return;
+	tlssf_batch_put(b->out);
+	b->out = NULL;
+}
+
+uint64_t tlssf_bridge_records(const struct bridge *b)
+{
+	return b->records;
+}

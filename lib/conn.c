@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* Per-connection state: found, made, checked, failed, freed. */
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define ALERT_FATAL		2
+#define ALERT_INTERNAL_ERROR	80	/* RFC 8446, 6.2 */
+#define BACKOFF_MAX_MS		64u
+
+static _Atomic size_t process_held;
+
+/* The preference order of AUTO, and the one map from public enum to table. */
+static const struct method *const methods[] = {
+	&tlssf_method_ssl_sendfile,
+	&tlssf_method_ktls,
+	&tlssf_method_userspace,
+};
+
+#define METHODS	(sizeof(methods) / sizeof(methods[0]))
+
+/* ---- failures ---- */
+
+int tlssf_conn_fail(struct conn *c, int reason, int err)
+{
+	if (c->error != reason || c->err != err)
+		tlssf_trace(c->ssl, "error %s (%s)", tlssf_reason_name(reason),
+			    strerror(err));
+	c->error = reason;
+	c->err = err;
+	errno = err;
+	return TLSSF_ERROR;
+}
+
+int tlssf_conn_die(struct conn *c, int reason, int err)
+{
+	if (c->dead) {
+		errno = c->err;
+		return TLSSF_ERROR;
+	}
+	c->dead = true;
+	tlssf_conn_fail(c, reason, err);
+	if (c->bridge)
+		tlssf_bridge_guard(c->bridge, err);
+	return TLSSF_ERROR;
+}
+
+int tlssf_conn_io_error(struct conn *c, int err)
+{
+	switch (err) {
+	case ENOMEM:
+	case ENOBUFS:
+		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, err);
+	case EPERM:	/* the bridge met another process */
+		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, err);
+	case EPIPE:
+	case ECONNRESET:
+	case ECONNABORTED:
+	case ENOTCONN:
+	case ESHUTDOWN:
+	case ETIMEDOUT:
+		return tlssf_conn_die(c, TLSSF_REASON_PEER_GONE, err);
+	case EBADMSG:
+		return tlssf_conn_die(c, TLSSF_REASON_TLS, err);
+	case ERRNO_RESTARTSYS:
+		return tlssf_conn_die(c, TLSSF_REASON_INTERRUPTED, EIO);
+	}
+	return tlssf_conn_die(c, TLSSF_REASON_IO, err);
+}
+
+/* ---- waiting ---- */
+
+int tlssf_conn_want_write(struct conn *c)
+{
+	bool writable;
+
+	if (c->kernel_tx)
+		tlssf_sys.tcp_push(c->fd);
+	writable = c->fd >= 0 && tlssf_sys.poll(c->fd, POLLOUT, 0) > 0;
+	c->retry_ms = 0;
+	if (writable) {
+		c->retry_ms = c->backoff_ms ? c->backoff_ms : 1;
+		c->backoff_ms = 2 * c->retry_ms;
+		if (c->backoff_ms > BACKOFF_MAX_MS)
+			c->backoff_ms = BACKOFF_MAX_MS;
+	}
+	return TLSSF_WANT_WRITE;
+}
+
+void tlssf_conn_hold(struct conn *c, size_t bytes)
+{
+	atomic_fetch_add(&process_held, bytes - c->held);
+	c->held = bytes;
+}
+
+bool tlssf_conn_may_hold(const struct conn *c)
+{
+	size_t cap = c->conf ? c->conf->options.max_buffered : 0;
+
+	return !cap || atomic_load(&process_held) < cap;
+}
+
+/* ---- choosing the method ---- */
+
+static void choose_method(struct conn *c)
+{
+	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
+	size_t i;
+
+	c->method = NULL;
+	for (i = 0; i < METHODS; i++) {
+		const struct method *m = methods[i];
+		int why = m->why_not(c);
+
+		if (named != TLSSF_METHOD_AUTO && named != m->id)
+			why = TLSSF_REASON_NOT_ASKED;
+		else if (c->method)
+			why = TLSSF_REASON_NOT_ASKED;
+		c->why_not[m->id] = why;
+		if (!why)
+			c->method = m;
+		tlssf_trace(c->ssl, "%s: %s", tlssf_method_name(m->id),
+			    why ? tlssf_reason_name(why) : "taken");
+	}
+}
+
+/* The kernel's word counts, not that of whatever BIO lies below. */
+static void look_at_kernel(struct conn *c)
+{
+	bool rekeys;
+
+	c->kernel_tx = true;	/* so that the bridge passes the question */
+	c->kernel_tx = tl_kernel_tx(c->ssl) && tlssf_ktx_start(c) == 0;
+	if (!c->kernel_tx)
+		return;
+	rekeys = tl_library_rekey() && tlssf_probe_rekey();
+	c->key_update_breaks = c->info.version >= 0x0304 && !rekeys;
+}
+
+/* A new handshake after SSL_clear() is a new connection. */
+static void reset(struct conn *c)
+{
+	struct conn fresh = { .ssl = c->ssl, .bridge = c->bridge,
+			      .conf = c->conf, .fd = -1 };
+
+	tlssf_conn_hold(c, 0);
+	*c = fresh;
+}
+
+/* A bridge that another BIO covers: what it still holds goes out first. */
+static int drop_covered_bridge(struct conn *c)
+{
+	int r = tlssf_bridge_drain(c->bridge);
+
+	if (r)
+		return r;
+	tlssf_bridge_orphan(c->bridge);
+	c->bridge = NULL;
+	return 0;
+}
+
+static int attach(struct conn *c)
+{
+	bool pending = c->bridge ? tlssf_bridge_pending(c->bridge)
+				 : tl_write_pending(c->ssl);
+	int r = 0;
+
+	if (c->bridge && !tlssf_bridge_on_top(c))
+		r = drop_covered_bridge(c);
+	if (r)
+		return r;
+	c->fd = tl_write_fd(c->ssl);
+	c->pid = tlssf_sys.getpid();
+	c->renegotiations = tl_renegotiations(c->ssl);
+	tl_describe(c->ssl, &c->info);
+	r = tlssf_bridge_attach(c);
+	if (r)
+		return r;
+	look_at_kernel(c);
+	tlssf_bridge_set_pending(c->bridge, pending);
+	if (c->dead)
+		tlssf_bridge_guard(c->bridge, c->err);
+	choose_method(c);
+	c->examined = true;
+	return 0;
+}
+
+/* Attach at first use, after a new handshake, and to a new write BIO. */
+static int ensure_attached(struct conn *c)
+{
+	unsigned char id[sizeof(c->id)];
+	bool same;
+	int r;
+
+	tl_handshake_id(c->ssl, id);
+	same = !memcmp(id, c->id, sizeof(id));
+	if (same && tlssf_bridge_on_top(c))
+		return 0;
+	if (!same && tl_renegotiations(c->ssl) <= c->renegotiations)
+		reset(c);
+	memcpy(c->id, id, sizeof(id));
+	r = attach(c);
+	if (r == TLSSF_WANT_WRITE)
+		return tlssf_conn_want_write(c);
+	return r ? tlssf_conn_io_error(c, -r) : 0;
+}
+
+/* ---- a forced end ---- */
+
+/*
+ * The kernel keeps its old key and the peer would get records that it cannot
+ * open. So the KeyUpdate does not leave; a fatal alert does, under the key
+ * that the peer still expects, and the stream never looks complete.
+ */
+bool tlssf_conn_key_update(struct conn *c)
+{
+	c->conf = tl_conf(c->ssl);
+	if (!c->examined)
+		ensure_attached(c);
+	c->rekeys++;
+	if (!c->key_update_breaks)
+		return true;
+	tlssf_conn_die(c, TLSSF_REASON_REKEY, EPROTO);
+	c->alert_due = true;
+	tlssf_conn_last_words(c);
+	return false;
+}
+
+int tlssf_conn_last_words(struct conn *c)
+{
+	static const unsigned char alert[] = { ALERT_FATAL,
+					       ALERT_INTERNAL_ERROR };
+	ssize_t n;
+
+	if (!c->alert_sent) {
+		c->calls++;
+		n = tlssf_sys.send_record(c->fd, RECORD_ALERT, alert,
+					  sizeof(alert));
+		if (n == -EAGAIN || n == -EINTR)
+			return tlssf_conn_want_write(c);
+		if (n > 0)
+			tlssf_ktx_count(c, sizeof(alert));
+		c->alert_sent = true;
+	}
+	if (tlssf_ktx_drain(c) == TLSSF_WANT_WRITE)
+		return tlssf_conn_want_write(c);
+	c->alert_due = false;
+	return 0;
+}
+
+/* ---- finding the state ---- */
+
+static struct conn *make(struct ssl_st *ssl)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->ssl = ssl;
+	c->fd = -1;
+	if (tl_set_conn(ssl, c)) {
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+int tlssf_conn_state(struct ssl_st *ssl, struct conn **out)
+{
+	*out = NULL;
+	if (!ssl) {
+		errno = EINVAL;
+		return TLSSF_ERROR;
+	}
+	tl_clear_errors();
+	*out = tl_conn(ssl);
+	if (!*out)
+		*out = make(ssl);
+	if (!*out) {
+		errno = ENOMEM;
+		return TLSSF_ERROR;
+	}
+	/* anew each time: SSL_set_SSL_CTX() may have freed the one before */
+	(*out)->conf = tl_conf(ssl);
+	return 0;
+}
+
+int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
+{
+	struct conn *c;
+	int kind;
+
+	if (tlssf_conn_state(ssl, out))
+		return TLSSF_ERROR;
+	c = *out;
+	c->retry_ms = 0;
+	if (c->examined && c->pid != tlssf_sys.getpid())
+		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, EPERM);
+	kind = tl_stream_kind(ssl);
+	if (kind)
+		return tlssf_conn_fail(c, kind, EOPNOTSUPP);
+	if (!tl_ready(ssl) && !(c->bridge && tl_flight_waits(ssl)))
+		return tlssf_conn_fail(c, TLSSF_REASON_HANDSHAKE, EINVAL);
+	return ensure_attached(c);
+}
+
+void tlssf_conn_watch(struct ssl_st *ssl)
+{
+	struct conn *c = tl_conn(ssl);
+
+	if (!c)
+		c = make(ssl);
+	if (c && tlssf_bridge_attach(c) == 0)
+		tlssf_bridge_renew(c->bridge);
+}
+
+void tlssf_conn_free(struct conn *c)
+{
+	tlssf_conn_hold(c, 0);
+	if (c->bridge)
+		tlssf_bridge_orphan(c->bridge);
+	free(c);
+}

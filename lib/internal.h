@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The only private header. Arrows run one way:
+ *
+ *   tlssf.c -> conn.c -> method_*.c, bridge.c -> probe.c, reason.c
+ *                                             -> sys.c, tlslib_*.c
+ *
+ * Only sys.c and kernel_key.c see kernel headers, only tlslib_*.c and bridge.c
+ * see <openssl/...>.
+ *
+ * Functions that can fail return 0 or more, or -errno; those that act for the
+ * public calls return 0, TLSSF_WANT_* or TLSSF_ERROR and have called
+ * tlssf_conn_fail() in the last case.
+ */
+#ifndef TLSSF_INTERNAL_H
+#define TLSSF_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <tlssf/tlssf.h>
+
+#define RECORD_MAX	16384u	/* plaintext bytes in a record, RFC 8446 5.1 */
+#define SENDFILE_MAX	0x7ffff000u /* what Linux sends in one call */
+#define ERRNO_RESTARTSYS 512	/* kernel-internal, leaks from TLS_SW */
+
+enum record_type {		/* RFC 8446, B.1 */
+	RECORD_ALERT = 21,
+	RECORD_HANDSHAKE = 22,
+	RECORD_DATA = 23,
+};
+
+struct conn;
+struct batch;
+
+/* ---- sys.c: every system call we make; results are -errno on failure ---- */
+
+/* Everything that TCP and kernel TLS tell about a sending socket. */
+struct sys_tcp {
+	int state;		/* TCP_ESTABLISHED ... of netinet/tcp.h */
+	uint64_t queued;	/* SIOCOUTQ: in TCP, not acknowledged */
+	uint64_t in_tcp;	/* bytes ever given to TCP: acked + queued */
+};
+
+#define SYS_CRYPTO_MAX	64	/* no tls12_crypto_info_* is larger */
+
+struct sys {
+	pid_t (*getpid)(void);
+	uint64_t (*now_ms)(void);		/* CLOCK_MONOTONIC */
+	void (*sleep_ms)(unsigned int ms);
+	/* regular file: its size; else -EINVAL; -EBADF also when write-only */
+	int (*file_size)(int fd, uint64_t *size);
+	ssize_t (*pread)(int fd, void *buf, size_t len, uint64_t off);
+	int (*nonblocking)(int fd);		/* O_NONBLOCK: 1, 0 */
+	ssize_t (*send)(int fd, const void *buf, size_t len, bool more);
+	ssize_t (*recv)(int fd, void *buf, size_t len);
+	/* one kernel TLS record of that type (len 0: push an open record) */
+	ssize_t (*send_record)(int fd, int type, const void *buf, size_t len);
+	int (*poll)(int fd, short events, int timeout_ms); /* revents or 0 */
+	int (*send_timeout_ms)(int fd, int *ms);  /* SO_SNDTIMEO, -1: none */
+	int (*send_room)(int fd, size_t *room);	  /* free send buffer bytes */
+	int (*tcp)(int fd, struct sys_tcp *tcp);
+	int (*tcp_state)(int fd);		  /* cheaper: state only */
+	int (*tcp_push)(int fd);		  /* what TCP holds back */
+	int (*ulp_attach)(int fd);		  /* TCP_ULP "tls" */
+	/* SOL_TLS/TLS_TX: install; read back (*len in and out) */
+	int (*tls_tx_set)(int fd, const void *info, size_t len);
+	int (*tls_tx_get)(int fd, void *info, size_t *len);
+	int (*tls_option)(int fd, int option, unsigned int value, size_t len);
+	/* connected TCP pair over 127.0.0.1, else ::1; blocking, 2 s limits */
+	int (*tcp_pair)(int fds[2]);
+	int (*close)(int fd);
+	/* whole small file as a string: its length, -errno, -EFBIG */
+	ssize_t (*read_text)(const char *path, char *buf, size_t cap);
+	int (*kernel_release)(char *buf, size_t cap);
+};
+
+extern const struct sys tlssf_sys;
+
+/* ---- kernel_key.c: the layout of linux/tls.h ---- */
+
+/*
+ * Key material as the kernel takes it. `cipher` is enum tlssf_cipher, `version` 0x0303 or 0x0304.
+ * nonce: 12 bytes: salt||iv (TLS 1.3, ChaCha20: the write IV; TLS 1.2 GCM/CCM:
+ * salt and the explicit nonce of the next record).
+ */
+struct kernel_key {
+	int version;
+	int cipher;
+	unsigned char key[32];
+	unsigned char nonce[12];
+	uint64_t seq;		/* of the next record */
+};
+
+/* Fill `info` (SYS_CRYPTO_MAX bytes), return its size for the kernel. */
+size_t tlssf_crypto_pack(void *info, const struct kernel_key *key);
+/* rec_seq out of what TLS_TX gave back. */
+uint64_t tlssf_crypto_seq(const void *info, int cipher);
+size_t tlssf_crypto_size(int cipher);
+size_t tlssf_cipher_key_len(int cipher);
+/* bytes that a record is longer than its plaintext, header included */
+size_t tlssf_record_overhead(int version, int cipher);
+
+/* ---- reason.c ---- */
+bool tlssf_tracing(void);
+void tlssf_trace(const void *ssl, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* ---- probe.c ---- */
+/* Cached answers; run the probe when nothing is known yet. */
+const struct tlssf_cap *tlssf_probe_cap(int version, int cipher);
+int tlssf_probe_ulp(void);	/* enum tlssf_ulp */
+bool tlssf_probe_rekey(void);	/* kernel can rekey TLS 1.3 */
+
+/* ---- tlslib_*.c: what we ask of the TLS library ---- */
+enum tl_result { TL_OK, TL_WANT_READ, TL_WANT_WRITE, TL_CLOSED, TL_SYSCALL,
+		 TL_FATAL };
+
+struct tl_info {		/* of an established connection */
+	int version;
+	unsigned int cipher;	/* IANA value */
+	const char *cipher_name;
+	int kernel_cipher;	/* enum tlssf_cipher, or -1 */
+	bool compression, max_fragment;
+};
+
+/* Settings that tlssf_ctx_init() leaves on an SSL_CTX. */
+struct ctx_conf {
+	struct tlssf_options options;
+	bool drop_ktls13;	/* clear SSL_OP_ENABLE_KTLS for TLS 1.3 */
+	/* it stays: called early in a TLS 1.3 handshake, or NULL */
+	void (*watch_ktls13)(struct ssl_st *ssl);
+	void (*next_keylog)(const struct ssl_st *, const char *);
+};
+
+void tl_clear_errors(void);
+const char *tl_error_text(void);	/* of the oldest queued error, or "" */
+int tl_ctx_check(const struct ssl_ctx_st *ctx);	/* 0, -ELIBBAD */
+struct ctx_conf *tl_ctx_conf(const struct ssl_ctx_st *ctx); /* or NULL */
+int tl_ctx_set_conf(struct ssl_ctx_st *ctx, struct ctx_conf *conf);
+/* Have ours called, and the one found there after it. */
+void tl_ctx_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf);
+bool tl_ctx_ktls(const struct ssl_ctx_st *ctx);	/* SSL_OP_ENABLE_KTLS */
+void tl_ctx_set_ktls(struct ssl_ctx_st *ctx, bool on);
+const struct ctx_conf *tl_conf(const struct ssl_st *ssl); /* or NULL */
+
+struct conn *tl_conn(const struct ssl_st *ssl);
+int tl_set_conn(struct ssl_st *ssl, struct conn *conn);
+bool tl_ready(struct ssl_st *ssl);	/* handshake done, not early data */
+bool tl_flight_waits(struct ssl_st *ssl); /* post-handshake, unfinished */
+int tl_stream_kind(struct ssl_st *ssl);	/* NONE, REASON_DTLS or _QUIC */
+void tl_handshake_id(const struct ssl_st *ssl, unsigned char id[64]);
+long tl_renegotiations(struct ssl_st *ssl);
+void tl_describe(struct ssl_st *ssl, struct tl_info *info);
+bool tl_kernel_tx(struct ssl_st *ssl);
+bool tl_option_ktls(const struct ssl_st *ssl);
+bool tl_sent_shutdown(const struct ssl_st *ssl);
+bool tl_quiet_shutdown(const struct ssl_st *ssl);
+bool tl_write_pending(struct ssl_st *ssl);	/* SSL_write unfinished */
+int tl_write_fd(const struct ssl_st *ssl);	/* -1: no socket below */
+enum tl_result tl_write(struct ssl_st *ssl, const void *buf, size_t len,
+			size_t *done);
+enum tl_result tl_continue(struct ssl_st *ssl);	/* post-handshake flight */
+enum tl_result tl_shutdown(struct ssl_st *ssl);
+ssize_t tl_sendfile(struct ssl_st *ssl, int fd, uint64_t off, size_t len);
+const char *tl_library(void);
+bool tl_library_ktls(void);	/* built with kernel TLS */
+bool tl_library_rekey(void);	/* kernel TLS follows KeyUpdate */
+/* Plaintext length, or -EBADMSG, -ENOTSUP (cipher unknown here), -ENOMEM. */
+ssize_t tl_aead_open(int cipher, const unsigned char *key,
+		     const unsigned char nonce[12], const void *aad,
+		     size_t aad_len, const unsigned char *in, size_t in_len,
+		     unsigned char *out);
+
+/* ---- batch.c: sealed records on their way out, and the buffer cache ---- */
+
+#define BATCH_SMALL	(64u << 10)	/* what a slow reader may cost */
+#define BATCH_LARGE	(512u << 10)
+#define BATCH_SLACK	(RECORD_MAX + 4096u)	/* the record that crosses */
+#define BATCH_MARKS	64
+#define PLAIN_SIZE	(64u << 10)
+
+/* Which plaintext is out once the records up to `end` are. */
+struct mark {
+	size_t end;
+	size_t plain;
+};
+
+struct batch {
+	size_t cap;		/* of data */
+	size_t head, used;	/* data[head..used) is still to be sent */
+	unsigned int nmarks, next_mark;
+	struct mark marks[BATCH_MARKS];
+	unsigned char data[];
+};
+
+/* Empty, with room for `target` and the record that crosses it; or NULL. */
+struct batch *tlssf_batch_get(size_t target);
+void tlssf_batch_put(struct batch *batch);		/* NULL: nothing */
+int tlssf_batch_append(struct batch **batch, const void *in, size_t len);
+/* Move a small rest into a buffer of its size; the batch itself if not. */
+struct batch *tlssf_batch_settle(struct batch *batch);
+void tlssf_batch_mark(struct batch *batch, size_t plain);
+size_t tlssf_batch_taken(struct batch *batch);	/* plaintext newly out */
+unsigned char *tlssf_plain_buffer(void);	/* this thread's, or NULL */
+
+/* ---- the three parts of a job, or a plain file range, as one stream ---- */
+struct stream {
+	const struct tlssf_job *job;	/* NULL: tlssf_send() */
+	const void *header, *trailer;
+	size_t header_len, trailer_len;
+	int fd;
+	uint64_t off, file_len;
+	uint64_t total;
+	uint64_t done;		/* told to the caller */
+	bool nonblocking;
+	bool short_file;	/* the file ended before file_len */
+};
+
+/* The part that byte `pos` lies in: data or, when NULL, the file. */
+struct part {
+	const unsigned char *data;
+	uint64_t off;
+	uint64_t len;		/* from pos to the end of the part */
+};
+
+/* ---- stream.c ---- */
+struct part tlssf_stream_part(const struct stream *s, uint64_t pos);
+
+/* ---- bridge.c: our filter BIO on the write side ---- */
+struct bridge;
+/* Have it on top of the write BIO: 0, -ENOMEM. The BIO owns it. */
+int tlssf_bridge_attach(struct conn *c);
+bool tlssf_bridge_on_top(const struct conn *c);
+void tlssf_bridge_orphan(struct bridge *b);	/* the conn goes away */
+/* Take records into `batch` until _release(), which may have grown it. */
+void tlssf_bridge_gather(struct bridge *b, struct batch *batch);
+void tlssf_bridge_release(struct bridge *b);
+struct batch *tlssf_bridge_batch(struct bridge *b);	/* queued, or NULL */
+void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch);
+/* Send what is gathered: 0 all gone, TLSSF_WANT_WRITE, -errno. */
+int tlssf_bridge_drain(struct bridge *b);
+/* Flush the BIOs below: same results. */
+int tlssf_bridge_flush_below(struct bridge *b);
+bool tlssf_bridge_pending(const struct bridge *b); /* library's, unfinished */
+void tlssf_bridge_set_pending(struct bridge *b, bool pending);
+void tlssf_bridge_renew(struct bridge *b);	/* a handshake is under way */
+void tlssf_bridge_guard(struct bridge *b, int err); /* fail all writes */
+uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
+
+/* ---- kernel_tx.c: what the kernel's TLS layer holds ---- */
+struct kernel_tx {
+	bool exact;		/* the sum below is complete */
+	bool open;		/* a record may be open (MSG_MORE) */
+	uint64_t plain;		/* plaintext given to it since the start */
+	uint64_t start_tcp;	/* bytes in TCP at the start */
+	uint64_t start_seq;
+	uint64_t first_seq;	/* at attach: records are counted from here */
+	uint64_t last_tcp, idle_since;	/* the look before, when inexact */
+};
+
+int tlssf_ktx_start(struct conn *c);	/* 0, -errno: no kernel TLS there */
+void tlssf_ktx_count(struct conn *c, uint64_t plain);
+int tlssf_ktx_push(struct conn *c);	/* open record: 0, -errno */
+/* 0: nothing is held above TCP; TLSSF_WANT_WRITE; -errno */
+int tlssf_ktx_drain(struct conn *c);
+uint64_t tlssf_ktx_records(struct conn *c);
+
+/* ---- the methods, one file and one const table each ---- */
+struct method {
+	int id;			/* enum tlssf_method */
+	int (*why_not)(const struct conn *c);	/* enum tlssf_reason */
+	/* Advance s->done up to `limit`: 0, TLSSF_WANT_*, TLSSF_ERROR. */
+	int (*send)(struct conn *c, struct stream *s, uint64_t limit);
+	/* Nothing accepted left above TCP: same results. */
+	int (*drain)(struct conn *c);
+	uint64_t (*records)(struct conn *c);
+};
+
+extern const struct method tlssf_method_ssl_sendfile;
+extern const struct method tlssf_method_ktls;
+extern const struct method tlssf_method_userspace;
+
+/* ---- conn.c: per-connection state ---- */
+
+/* Plaintext sealed before the caller was told: [pos, pos + len) of it. */
+struct ahead {
+	const struct tlssf_job *job;	/* whose: a job, or a file */
+	int fd;
+	uint64_t pos;		/* job: done; file: offset */
+	uint64_t len;
+	uint64_t taken;		/* of it, already out */
+};
+
+struct conn {
+	struct ssl_st *ssl;
+	struct bridge *bridge;		/* NULL: not attached */
+	pid_t pid;			/* of the first use */
+	unsigned char id[64];		/* randoms of the handshake */
+	long renegotiations;
+	struct tl_info info;
+	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
+	const struct method *method;	/* NULL: the named one is impossible */
+	int why_not[TLSSF_METHOD_COUNT];
+	int fd;				/* below the write BIO, or -1 */
+	bool examined;			/* what follows is known */
+	bool kernel_tx;			/* the kernel seals what is written */
+	bool key_update_breaks;		/* ... and would not survive one */
+	int error, err;			/* last failure: reason, errno */
+	bool dead;
+	bool alert_due, alert_sent;	/* dead, and the peer must hear it */
+	struct ahead ahead;
+	struct kernel_tx ktx;
+	uint64_t bytes[TLSSF_METHOD_COUNT];
+	uint64_t calls, rekeys;
+	size_t held;			/* counted in the process's total */
+	unsigned int backoff_ms, retry_ms;
+};
+
+/*
+ * The state of a connection that is ready to send, made at first use: 0 and
+ * *out, or TLSSF_ERROR (*out NULL where there is not even a state).
+ */
+int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out);
+int tlssf_conn_state(struct ssl_st *ssl, struct conn **out);
+void tlssf_conn_free(struct conn *c);		/* from SSL_free */
+int tlssf_conn_fail(struct conn *c, int reason, int err);  /* not sticky */
+int tlssf_conn_die(struct conn *c, int reason, int err);   /* sticky */
+int tlssf_conn_io_error(struct conn *c, int err);	/* err of a send */
+/* Put the bridge in before the first call: the handshake goes on. */
+void tlssf_conn_watch(struct ssl_st *ssl);
+/* Deliver the alert of a forced end: 0 done or given up, TLSSF_WANT_WRITE. */
+int tlssf_conn_last_words(struct conn *c);
+/* A KeyUpdate is about to leave: may it? If not, the connection is dead. */
+bool tlssf_conn_key_update(struct conn *c);
+/* Account for what is kept between calls; false: over the cap. */
+void tlssf_conn_hold(struct conn *c, size_t bytes);
+bool tlssf_conn_may_hold(const struct conn *c);
+/* WANT_WRITE: set retry_ms by whether the socket is writable already. */
+int tlssf_conn_want_write(struct conn *c);
+
+#endif

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+/* Every system call that the library makes, as one table. */
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/sock_diag.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <linux/tls.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+#define PAIR_SECONDS 2	/* limit of every blocking step on a probe pair */
+#define PAIR_STRANGERS 8 /* foreign connections that we turn away */
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
+/* The one place that turns libc's errors into results. */
+static int result(long r)
+{
+	return r < 0 ? -errno : (int)r;
+}
+
+static ssize_t count(ssize_t r)
+{
+	return r < 0 ? -errno : r;
+}
+
+static uint64_t sys_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* A signal ends the sleep early: callers look again anyway. */
+static void sys_sleep_ms(unsigned int ms)
+{
+	struct timespec t = { .tv_sec = (time_t)(ms / 1000),
+			      .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+static int sys_file_size(int fd, uint64_t *size)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	if (flags & O_PATH)
+		return -EBADF;
+	if ((flags & O_ACCMODE) != O_RDONLY && (flags & O_ACCMODE) != O_RDWR)
+		return -EBADF;
+	if (fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static ssize_t sys_pread(int fd, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return count(n);
+}
+
+static int sys_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 ? -errno : (flags & O_NONBLOCK) != 0;
+}
+
+/* EINTR goes to the caller, who must stop short for a signal. */
+static ssize_t sys_send(int fd, const void *buf, size_t len, bool more)
+{
+	return count(send(fd, buf, len,
+			  MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
+}
+
+static ssize_t sys_recv(int fd, void *buf, size_t len)
+{
+	return count(recv(fd, buf, len, 0));
+}
+
+static ssize_t sys_send_record(int fd, int type, const void *buf, size_t len)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(1)];
+	} control;
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+			     .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control.bytes) };
+	struct cmsghdr *cmsg;
+
+	memset(&control, 0, sizeof(control));
+	cmsg = CMSG_FIRSTHDR(&msg);
+	cmsg->cmsg_level = SOL_TLS;
+	cmsg->cmsg_type = TLS_SET_RECORD_TYPE;
+	cmsg->cmsg_len = CMSG_LEN(1);
+	*CMSG_DATA(cmsg) = (unsigned char)type;
+	return count(sendmsg(fd, &msg, MSG_NOSIGNAL));
+}
+
+static int sys_poll(int fd, short events, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+	int n = poll(&p, 1, timeout_ms);
+
+	return n < 0 ? -errno : p.revents;
+}
+
+static int sys_send_timeout_ms(int fd, int *ms)
+{
+	struct timeval tv;
+	socklen_t len = sizeof(tv);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len))
+		return -errno;
+	if (tv.tv_sec == 0 && tv.tv_usec == 0)
+		*ms = -1;
+	else if (tv.tv_sec >= INT_MAX / 1000)
+		*ms = INT_MAX;
+	else	/* rounded up: 0 would mean no waiting */
+		*ms = (int)(tv.tv_sec * 1000 + (tv.tv_usec + 999) / 1000);
+	return 0;
+}
+
+static int sys_send_room(int fd, size_t *room)
+{
+	uint32_t mem[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(mem);
+	uint32_t size, used;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len))
+		return -errno;
+	size = mem[SK_MEMINFO_SNDBUF];
+	used = mem[SK_MEMINFO_WMEM_QUEUED];
+	*room = size > used ? size - used : 0;
+	return 0;
+}
+
+/*
+ * The acknowledged bytes are read before the queue. An ACK between the two
+ * makes the sum too small: then more seems to wait above TCP than does, never
+ * less.
+ */
+static int sys_tcp(int fd, struct sys_tcp *tcp)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	int queued;
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return -errno;
+	if (len < offsetof(struct tcp_info, tcpi_bytes_acked) +
+		  sizeof(info.tcpi_bytes_acked))
+		return -EOPNOTSUPP;
+	if (ioctl(fd, SIOCOUTQ, &queued))
+		return -errno;
+	tcp->state = info.tcpi_state;
+	tcp->queued = (uint64_t)queued;
+	tcp->in_tcp = tcp->queued;
+	tcp->in_tcp += info.tcpi_bytes_acked;
+	return 0;
+}
+
+/*
+ * Linux before 6.5 leaves sendfile's last records in TCP without a push, and
+ * when nothing is in flight no ACK will ever come to send them. Taking a cork
+ * off that is not there pushes, and changes nothing else.
+ */
+static int sys_tcp_push(int fd)
+{
+	int cork = 0;
+	socklen_t len = sizeof(cork);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, &len))
+		return -errno;
+	if (cork)
+		return 0;	/* the application's own wish */
+	return setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof(cork)) ?
+	       -errno : 0;
+}
+
+static int sys_tcp_state(int fd)
+{
+	uint8_t state;	/* the first member of struct tcp_info */
+	socklen_t len = sizeof(state);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &len))
+		return -errno;
+	return len == sizeof(state) ? state : -EOPNOTSUPP;
+}
+
+/* EEXIST is success when the protocol that is there is "tls". */
+static int sys_ulp_attach(int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name) - 1;
+
+	if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) == 0 &&
+	    strcmp(name, "tls") == 0)
+		return 0;
+	return -EEXIST;
+}
+
+static int sys_tls_tx_set(int fd, const void *info, size_t len)
+{
+	return result(setsockopt(fd, SOL_TLS, TLS_TX, info, (socklen_t)len));
+}
+
+static int sys_tls_tx_get(int fd, void *info, size_t *len)
+{
+	socklen_t n = (socklen_t)*len;
+
+	if (getsockopt(fd, SOL_TLS, TLS_TX, info, &n))
+		return -errno;
+	*len = n;
+	return 0;
+}
+
+static int sys_tls_option(int fd, int option, unsigned int value, size_t len)
+{
+	uint16_t half = (uint16_t)value;
+	const void *p = len == sizeof(half) ? (void *)&half : (void *)&value;
+
+	if (len != sizeof(half) && len != sizeof(value))
+		return -EINVAL;
+	return result(setsockopt(fd, SOL_TLS, option, p, (socklen_t)len));
+}
+
+static int sys_close(int fd)
+{
+	return result(close(fd));	/* never repeated: fd is gone */
+}
+
+static void close_quietly(int fd)
+{
+	int saved = errno;
+
+	close(fd);
+	errno = saved;
+}
+
+static int limited_socket(int family)
+{
+	struct timeval tv = { .tv_sec = PAIR_SECONDS };
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) == 0)
+		return fd;
+	close_quietly(fd);
+	return -errno;
+}
+
+/* Listen on a free loopback port; `at` becomes the address. */
+static int listen_loopback(int family, union address *at, socklen_t *len)
+{
+	int fd = limited_socket(family);
+
+	memset(at, 0, sizeof(*at));
+	at->any.sa_family = (sa_family_t)family;
+	if (family == AF_INET)
+		at->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else
+		at->in6.sin6_addr = in6addr_loopback;
+	*len = family == AF_INET ? sizeof(at->in) : sizeof(at->in6);
+	if (fd < 0)
+		return fd;
+	if (bind(fd, &at->any, *len) == 0 && listen(fd, 1) == 0 &&
+	    getsockname(fd, &at->any, len) == 0)
+		return fd;
+	close_quietly(fd);
+	return -errno;
+}
+
+static int connect_to(const union address *at, socklen_t len)
+{
+	int fd = limited_socket(at->any.sa_family);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	do	/* on Linux a repeated blocking connect goes on waiting */
+		r = connect(fd, &at->any, len);
+	while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return fd;
+	close_quietly(fd);
+	return -errno;
+}
+
+static bool same_port(int ours, int accepted)
+{
+	union address a = { 0 }, b = { 0 };
+	socklen_t a_len = sizeof(a), b_len = sizeof(b);
+
+	if (getsockname(ours, &a.any, &a_len) ||
+	    getpeername(accepted, &b.any, &b_len))
+		return false;
+	/* the port is at the same place in both families */
+	return a.any.sa_family == b.any.sa_family &&
+	       a.in.sin_port == b.in.sin_port;
+}
+
+/* Anyone on this machine may connect to the listener: take only ourselves. */
+static int accept_ours(int listener, int ours)
+{
+	struct timeval tv = { .tv_sec = PAIR_SECONDS };
+
+	for (int i = 0; i < PAIR_STRANGERS; i++) {
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0 && errno == EINTR)
+			continue;
+		if (fd < 0)
+			return -errno;
+		if (same_port(ours, fd) &&
+		    !setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) &&
+		    !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)))
+			return fd;
+		close(fd);
+	}
+	return -ECONNABORTED;
+}
+
+static int pair_of(int family, int fds[2])
+{
+	union address at;
+	socklen_t len;
+	int listener = listen_loopback(family, &at, &len);
+
+	if (listener < 0)
+		return listener;
+	fds[0] = connect_to(&at, len);
+	fds[1] = fds[0] < 0 ? fds[0] : accept_ours(listener, fds[0]);
+	close(listener);
+	if (fds[1] >= 0)
+		return 0;
+	if (fds[0] >= 0)
+		close(fds[0]);
+	return fds[1];
+}
+
+static int sys_tcp_pair(int fds[2])
+{
+	int err = pair_of(AF_INET, fds);
+
+	/* the first error says more: often there is no IPv6 at all */
+	if (err && pair_of(AF_INET6, fds) == 0)
+		err = 0;
+	return err;
+}
+
+static ssize_t sys_read_text(const char *path, char *buf, size_t cap)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	size_t len = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	do {
+		n = read(fd, buf + len, cap - len);
+		if (n > 0)
+			len += (size_t)n;
+	} while ((n > 0 && len < cap) || (n < 0 && errno == EINTR));
+	n = n < 0 ? -errno : len < cap ? (ssize_t)len : -EFBIG;
+	if (n >= 0)
+		buf[len] = '\0';
+	close(fd);
+	return n;
+}
+
+static int sys_kernel_release(char *buf, size_t cap)
+{
+	struct utsname u;
+
+	if (uname(&u))
+		return -errno;
+	if (strlen(u.release) >= cap)
+		return -ENAMETOOLONG;
+	memcpy(buf, u.release, strlen(u.release) + 1);
+	return 0;
+}
+
+const struct sys tlssf_sys = {
+	.getpid = getpid,
+	.now_ms = sys_now_ms,
+	.sleep_ms = sys_sleep_ms,
+	.file_size = sys_file_size,
+	.pread = sys_pread,
+	.nonblocking = sys_nonblocking,
+	.send = sys_send,
+	.recv = sys_recv,
+	.send_record = sys_send_record,
+	.poll = sys_poll,
+	.send_timeout_ms = sys_send_timeout_ms,
+	.send_room = sys_send_room,
+	.tcp = sys_tcp,
+	.tcp_state = sys_tcp_state,
+	.tcp_push = sys_tcp_push,
+	.ulp_attach = sys_ulp_attach,
+	.tls_tx_set = sys_tls_tx_set,
+	.tls_tx_get = sys_tls_tx_get,
+	.tls_option = sys_tls_option,
+	.tcp_pair = sys_tcp_pair,
+	.close = sys_close,
+	.read_text = sys_read_text,
+	.kernel_release = sys_kernel_release,
+};

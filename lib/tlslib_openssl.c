@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/* What we ask of OpenSSL (3.0 and later), and how it answers. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+
+#include "internal.h"
+
+#define QUIC_VERSION		1	/* OSSL_QUIC1_VERSION, 3.2 and later */
+#define CTRL_SET_RECORD_TYPE	74
+#define FLAG_RECORD_TYPE	0x1000	/* set by 74 where kernel TLS is in */
+
+static int ssl_index = -1, ctx_index = -1;
+static pthread_once_t index_once = PTHREAD_ONCE_INIT;
+
+/* ---- errors ---- */
+
+void tl_clear_errors(void)
+{
+	ERR_clear_error();
+}
+
+const char *tl_error_text(void)
+{
+	const char *text = ERR_reason_error_string(ERR_peek_error());
+
+	return text ? text : "";
+}
+
+/* errno first: the error queue may hide it, or hold somebody else's entry. */
+static enum tl_result result_of(SSL *ssl, int r)
+{
+	switch (SSL_get_error(ssl, r)) {
+	case SSL_ERROR_NONE:
+		return TL_OK;
+	case SSL_ERROR_WANT_READ:
+		return TL_WANT_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return TL_WANT_WRITE;
+	case SSL_ERROR_ZERO_RETURN:
+		return TL_CLOSED;
+	case SSL_ERROR_SYSCALL:
+		return TL_SYSCALL;
+	}
+	return TL_FATAL;
+}
+
+/* ---- state that hangs on SSL and SSL_CTX ---- */
+
+static void free_conn(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
+		      long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	if (ptr)
+		tlssf_conn_free(ptr);
+}
+
+static void free_conf(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
+		      long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	free(ptr);
+}
+
+/* SSL_dup() starts without state. */
+static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from,
+		       void **from_d, int idx, long argl, void *argp)
+{
+	(void)to, (void)from, (void)idx, (void)argl, (void)argp;
+	*from_d = NULL;
+	return 1;
+}
+
+static void make_indexes(void)
+{
+	ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, free_conn);
+	ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_conf);
+}
+
+static bool indexes(void)
+{
+	pthread_once(&index_once, make_indexes);
+	return ssl_index >= 0 && ctx_index >= 0;
+}
+
+struct conn *tl_conn(const SSL *ssl)
+{
+	return indexes() ? SSL_get_ex_data(ssl, ssl_index) : NULL;
+}
+
+int tl_set_conn(SSL *ssl, struct conn *conn)
+{
+	if (!indexes() || !SSL_set_ex_data(ssl, ssl_index, conn))
+		return -ENOMEM;
+	return 0;
+}
+
+struct ctx_conf *tl_ctx_conf(const SSL_CTX *ctx)
+{
+	return indexes() ? SSL_CTX_get_ex_data(ctx, ctx_index) : NULL;
+}
+
+int tl_ctx_set_conf(SSL_CTX *ctx, struct ctx_conf *conf)
+{
+	if (!indexes() || !SSL_CTX_set_ex_data(ctx, ctx_index, conf))
+		return -ENOMEM;
+	return 0;
+}
+
+const struct ctx_conf *tl_conf(const SSL *ssl)
+{
+	return tl_ctx_conf(SSL_get_SSL_CTX(ssl));
+}
+
+/*
+ * An SSL_CTX begins with pointers into its own libssl (its method table). If
+ * one of its first words lies in another loaded object than ours and none in
+ * ours, the context belongs to a second or static OpenSSL.
+ */
+int tl_ctx_check(const SSL_CTX *ctx)
+{
+	void *const *word = (void *const *)ctx;
+	Dl_info own, at;
+	bool foreign = false;
+	int i;
+
+	if (OPENSSL_version_major() != OPENSSL_VERSION_MAJOR)
+		return -ELIBBAD;
+	if (!dladdr((void *)(uintptr_t)SSL_CTX_new, &own))
+		return 0;	/* a static program: one libssl */
+	for (i = 0; i < 4; i++) {
+		if (!word[i] || !dladdr(word[i], &at))
+			continue;
+		if (at.dli_fbase == own.dli_fbase)
+			return 0;
+		foreign = true;
+	}
+	return foreign ? -ELIBBAD : 0;
+}
+
+/* ---- kernel TLS on and off ---- */
+
+bool tl_option_ktls(const SSL *ssl)
+{
+	return SSL_get_options(ssl) & SSL_OP_ENABLE_KTLS;
+}
+
+/*
+ * The first secret of a TLS 1.3 handshake comes well before the application
+ * keys are installed: the last moment to keep them out of a kernel or library
+ * that would not survive a KeyUpdate, or to watch for one where they must go
+ * in. TLS 1.2 never gets here.
+ */
+static void keylog(const SSL *ssl, const char *line)
+{
+	static const char first[] = "SERVER_HANDSHAKE_TRAFFIC_SECRET ";
+	const struct ctx_conf *conf = tl_conf(ssl);
+	SSL *mine = (SSL *)(uintptr_t)ssl;
+
+	if (!conf)
+		return;
+	if (!strncmp(line, first, sizeof(first) - 1)) {
+		if (conf->drop_ktls13)
+			SSL_clear_options(mine, SSL_OP_ENABLE_KTLS);
+		if (conf->watch_ktls13 && tl_option_ktls(ssl))
+			conf->watch_ktls13(mine);
+	}
+	if (conf->next_keylog)
+		conf->next_keylog(ssl, line);
+}
+
+void tl_ctx_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
+{
+	conf->next_keylog = SSL_CTX_get_keylog_callback(ctx);
+	SSL_CTX_set_keylog_callback(ctx, keylog);
+}
+
+bool tl_ctx_ktls(const SSL_CTX *ctx)
+{
+	return SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS;
+}
+
+void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
+{
+	if (on)
+		SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
+	else
+		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS);
+}
+
+bool tl_kernel_tx(SSL *ssl)
+{
+	BIO *bio = SSL_get_wbio(ssl);
+
+	return bio && BIO_get_ktls_send(bio);
+}
+
+/* The socket BIO of a libssl without kernel TLS does not know control 74. */
+bool tl_library_ktls(void)
+{
+	BIO *bio = BIO_new(BIO_s_socket());
+	bool known;
+
+	if (!bio)
+		return false;
+	BIO_ctrl(bio, CTRL_SET_RECORD_TYPE, RECORD_DATA, NULL);
+	known = BIO_test_flags(bio, FLAG_RECORD_TYPE);
+	BIO_free(bio);
+	return known;
+}
+
+/* 3.0 and 3.1 never give the kernel a second key. */
+bool tl_library_rekey(void)
+{
+	return OpenSSL_version_num() >= 0x30200000L;
+}
+
+const char *tl_library(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION);
+}
+
+/* ---- questions about a connection ---- */
+
+bool tl_ready(SSL *ssl)
+{
+	return SSL_get_wbio(ssl) && SSL_get_state(ssl) == TLS_ST_OK;
+}
+
+bool tl_flight_waits(SSL *ssl)
+{
+	if (SSL_get_key_update_type(ssl) != SSL_KEY_UPDATE_NONE)
+		return true;
+	switch (SSL_get_state(ssl)) {
+	case TLS_ST_SW_KEY_UPDATE:
+	case TLS_ST_CW_KEY_UPDATE:
+	case TLS_ST_SW_SESSION_TICKET:
+		return SSL_version(ssl) == TLS1_3_VERSION;
+	default:
+		return false;
+	}
+}
+
+int tl_stream_kind(SSL *ssl)
+{
+	if (SSL_is_dtls(ssl))
+		return TLSSF_REASON_DTLS;
+	if (SSL_version(ssl) == QUIC_VERSION)
+		return TLSSF_REASON_QUIC;
+	return TLSSF_REASON_NONE;
+}
+
+void tl_handshake_id(const SSL *ssl, unsigned char id[64])
+{
+	SSL_get_client_random(ssl, id, 32);
+	SSL_get_server_random(ssl, id + 32, 32);
+}
+
+long tl_renegotiations(SSL *ssl)
+{
+	return SSL_num_renegotiations(ssl);
+}
+
+/* ARIA and SM4 suites: no OpenSSL gives these to the kernel. */
+static int kernel_cipher(const SSL_CIPHER *cipher)
+{
+	const char *name = SSL_CIPHER_get_name(cipher);
+
+	switch (SSL_CIPHER_get_cipher_nid(cipher)) {
+	case NID_aes_128_gcm:
+		return TLSSF_AES_128_GCM;
+	case NID_aes_256_gcm:
+		return TLSSF_AES_256_GCM;
+	case NID_chacha20_poly1305:
+		return TLSSF_CHACHA20_POLY1305;
+	case NID_aes_128_ccm:	/* the 8-byte tag is unknown to kernels */
+		if (strstr(name, "CCM8") || strstr(name, "CCM_8"))
+			return -1;
+		return TLSSF_AES_128_CCM;
+	}
+	return -1;
+}
+
+void tl_describe(SSL *ssl, struct tl_info *info)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+	const SSL_SESSION *session = SSL_get_session(ssl);
+
+	*info = (struct tl_info){
+		.version = SSL_version(ssl),
+		.cipher_name = "",
+		.kernel_cipher = -1,
+		.compression = SSL_get_current_compression(ssl),
+	};
+	if (cipher) {
+		info->cipher = SSL_CIPHER_get_protocol_id(cipher);
+		info->cipher_name = SSL_CIPHER_get_name(cipher);
+		info->kernel_cipher = kernel_cipher(cipher);
+	}
+	if (session)
+		info->max_fragment =
+			SSL_SESSION_get_max_fragment_length(session) != 0;
+}
+
+bool tl_sent_shutdown(const SSL *ssl)
+{
+	return SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN;
+}
+
+bool tl_quiet_shutdown(const SSL *ssl)
+{
+	return SSL_get_quiet_shutdown(ssl);
+}
+
+/*
+ * SSL_free_buffers() refuses while a record is unfinished in either
+ * direction, and otherwise only gives back buffers that the next write
+ * allocates again. Where unread data makes it refuse, the last state counts.
+ */
+bool tl_write_pending(SSL *ssl)
+{
+	if (SSL_free_buffers(ssl))
+		return false;
+	return !SSL_has_pending(ssl) || SSL_want_write(ssl);
+}
+
+int tl_write_fd(const SSL *ssl)
+{
+	return SSL_get_wfd(ssl);
+}
+
+/* ---- doing things with a connection ---- */
+
+enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
+{
+	int r;
+
+	ERR_clear_error();
+	errno = 0;
+	*done = 0;
+	r = SSL_write_ex(ssl, buf, len, done);
+	return r > 0 ? TL_OK : result_of(ssl, r);
+}
+
+enum tl_result tl_continue(SSL *ssl)
+{
+	int r;
+
+	ERR_clear_error();
+	errno = 0;
+	r = SSL_do_handshake(ssl);
+	return r > 0 ? TL_OK : result_of(ssl, r);
+}
+
+enum tl_result tl_shutdown(SSL *ssl)
+{
+	int r;
+
+	ERR_clear_error();
+	errno = 0;
+	r = SSL_shutdown(ssl);
+	return r >= 0 ? TL_OK : result_of(ssl, r);
+}
+
+/*
+ * Before OpenSSL 3.4 every error of sendfile(2) is reported as "uninitialized"
+ * and only errno tells the truth, so errno is looked at first.
+ */
+ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
+{
+	ssize_t n;
+	int err;
+
+	ERR_clear_error();
+	errno = 0;
+	n = SSL_sendfile(ssl, fd, (off_t)off, len, 0);
+	err = errno;
+	if (n >= 0)
+		return n;
+	if (err)
+		return -err;
+	return result_of(ssl, (int)n) == TL_WANT_WRITE ? -EAGAIN : -EPROTO;
+}
+
+/* ---- AEAD, for records that the kernel sealed ---- */
+
+static const char *const aead_names[TLSSF_CIPHER_COUNT] = {
+	[TLSSF_AES_128_GCM] = "AES-128-GCM",
+	[TLSSF_AES_256_GCM] = "AES-256-GCM",
+	[TLSSF_AES_128_CCM] = "AES-128-CCM",
+	[TLSSF_CHACHA20_POLY1305] = "ChaCha20-Poly1305",
+	[TLSSF_SM4_GCM] = "SM4-GCM",
+	[TLSSF_SM4_CCM] = "SM4-CCM",
+	[TLSSF_ARIA_128_GCM] = "ARIA-128-GCM",
+	[TLSSF_ARIA_256_GCM] = "ARIA-256-GCM",
+};
+
+#define TAG_LEN	16
+
+static bool open_with(EVP_CIPHER_CTX *ctx, EVP_CIPHER *cipher,
+		      const unsigned char *key, const unsigned char *nonce,
+		      const void *aad, size_t aad_len,
+		      const unsigned char *in, int len, unsigned char *out)
+{
+	bool ccm = EVP_CIPHER_get_mode(cipher) == EVP_CIPH_CCM_MODE;
+	void *tag = (void *)(uintptr_t)(in + len);
+	int n;
+
+	return EVP_DecryptInit_ex(ctx, cipher, NULL, NULL, NULL) > 0 &&
+	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_IVLEN, 12, NULL) > 0 &&
+	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN,
+				   tag) > 0 &&
+	       EVP_DecryptInit_ex(ctx, NULL, NULL, key, nonce) > 0 &&
+	       (!ccm || EVP_DecryptUpdate(ctx, NULL, &n, NULL, len) > 0) &&
+	       EVP_DecryptUpdate(ctx, NULL, &n, aad, (int)aad_len) > 0 &&
+	       EVP_DecryptUpdate(ctx, out, &n, in, len) > 0 &&
+	       (ccm || EVP_DecryptFinal_ex(ctx, out + len, &n) > 0);
+}
+
+ssize_t tl_aead_open(int cipher, const unsigned char *key,
+		     const unsigned char nonce[12], const void *aad,
+		     size_t aad_len, const unsigned char *in, size_t in_len,
+		     unsigned char *out)
+{
+	EVP_CIPHER *type = EVP_CIPHER_fetch(NULL, aead_names[cipher], NULL);
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	ssize_t r = -EBADMSG;
+
+	if (!type)
+		r = -ENOTSUP;
+	else if (!ctx)
+		r = -ENOMEM;
+	else if (in_len >= TAG_LEN &&
+		 open_with(ctx, type, key, nonce, aad, aad_len, in,
+			   (int)(in_len - TAG_LEN), out))
+		r = (ssize_t)(in_len - TAG_LEN);
+	EVP_CIPHER_CTX_free(ctx);	/* wipes the key */
+	EVP_CIPHER_free(type);
+	ERR_clear_error();
+	return r;
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/* The public calls: check, choose, send, return. */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define DEFAULT_PER_CALL	(1u << 20)
+
+/* ---- preparing a context ---- */
+
+static int check_options(const struct tlssf_options *o)
+{
+	if (!o)
+		return 0;
+	if (o->size < sizeof(o->size) + sizeof(o->method) ||
+	    o->size > sizeof(*o))
+		return -EINVAL;
+	return o->method < TLSSF_METHOD_AUTO ||
+	       o->method >= TLSSF_METHOD_COUNT ? -EINVAL : 0;
+}
+
+static void copy_options(struct ctx_conf *conf, const struct tlssf_options *o)
+{
+	memset(&conf->options, 0, sizeof(conf->options));
+	if (o)
+		memcpy(&conf->options, o, o->size);
+	if (!conf->options.max_per_call)
+		conf->options.max_per_call = DEFAULT_PER_CALL;
+}
+
+/*
+ * AUTO gives TLS 1.3 to the kernel only where library and kernel follow a
+ * KeyUpdate. Where the method is named, or the application has set the option
+ * itself, the kernel gets it all the same, and a KeyUpdate is watched for.
+ */
+static void set_up_ktls(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
+{
+	bool safe13 = tl_library_rekey() && tlssf_probe_rekey();
+	bool was_on = tl_ctx_ktls(ctx);
+	int method = conf->options.method;
+
+	if (method == TLSSF_METHOD_SSL_SENDFILE) {
+		tl_ctx_set_ktls(ctx, true);
+	} else if (method != TLSSF_METHOD_AUTO) {
+		tl_ctx_set_ktls(ctx, false);
+	} else if (!was_on && tlssf_probe_ulp() == TLSSF_ULP_LOADED) {
+		conf->drop_ktls13 = !safe13;
+		tl_ctx_set_ktls(ctx, true);
+	}
+	if (safe13 || !tl_ctx_ktls(ctx))
+		return;
+	if (!conf->drop_ktls13)
+		conf->watch_ktls13 = tlssf_conn_watch;
+	tl_ctx_keylog(ctx, conf);
+}
+
+int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
+{
+	struct tlssf_caps caps = { .size = sizeof(caps) };
+	struct ctx_conf *conf;
+	int r = ctx ? check_options(options) : -EINVAL;
+
+	tl_clear_errors();
+	if (!r)
+		r = tl_ctx_check(ctx);
+	if (r) {
+		errno = -r;
+		return TLSSF_ERROR;
+	}
+	conf = tl_ctx_conf(ctx);
+	if (conf) {
+		copy_options(conf, options);
+		return 0;
+	}
+	conf = calloc(1, sizeof(*conf));
+	if (!conf || tl_ctx_set_conf(ctx, conf)) {
+		free(conf);
+		errno = ENOMEM;
+		return TLSSF_ERROR;
+	}
+	copy_options(conf, options);
+	tlssf_probe(&caps);
+	set_up_ktls(ctx, conf);
+	tl_clear_errors();
+	return 0;
+}
+
+/* ---- waiting on a blocking socket ---- */
+
+/* False when SO_SNDTIMEO has run out. Never spins: every turn sleeps. */
+static bool wait_blocking(struct conn *c, uint64_t start)
+{
+	int limit = -1, slice = 1000;
+	uint64_t spent = tlssf_sys.now_ms() - start;
+
+	tlssf_sys.send_timeout_ms(c->fd, &limit);
+	if (limit >= 0 && spent >= (uint64_t)limit)
+		return false;
+	if (limit >= 0 && (uint64_t)limit - spent < (uint64_t)slice)
+		slice = (int)((uint64_t)limit - spent);
+	if (c->retry_ms)
+		tlssf_sys.sleep_ms(c->retry_ms);
+	else
+		tlssf_sys.poll(c->fd, POLLOUT, slice);
+	return true;
+}
+
+/* Run one step; on a blocking socket until it is through. */
+static int run(struct conn *c, int (*step)(struct conn *))
+{
+	uint64_t start = tlssf_sys.now_ms();
+	int r;
+
+	for (;;) {
+		r = step(c);
+		if (r != TLSSF_WANT_WRITE || c->fd < 0 ||
+		    tlssf_sys.nonblocking(c->fd) != 0)
+			return r;
+		if (!wait_blocking(c, start))
+			return r;
+	}
+}
+
+/* Sticky, but the alert that explains it goes out first. */
+static int still_dead(struct conn *c)
+{
+	int r = c->alert_due ? run(c, tlssf_conn_last_words) : 0;
+
+	return r == TLSSF_WANT_WRITE ? r : TLSSF_ERROR;
+}
+
+/* ---- sending ---- */
+
+/* A post-handshake message of the library's that the socket refused. */
+static int finish_flight(struct conn *c)
+{
+	switch (tl_continue(c->ssl)) {
+	case TL_OK:
+		return 0;
+	case TL_WANT_READ:
+		return TLSSF_WANT_READ;
+	case TL_WANT_WRITE:
+		return tlssf_conn_want_write(c);
+	default:
+		return c->dead ? TLSSF_ERROR
+			       : tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+	}
+}
+
+/* May application data be sent now, and by which method? */
+static int may_send(struct conn *c)
+{
+	if (c->dead)
+		return still_dead(c);
+	if (tl_flight_waits(c->ssl)) {
+		int r = finish_flight(c);
+
+		if (r)
+			return r;
+	}
+	if (tl_sent_shutdown(c->ssl))
+		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
+	if (tlssf_bridge_pending(c->bridge))
+		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
+	if (!c->method) {
+		int named = c->conf->options.method;
+
+		return tlssf_conn_fail(c, c->why_not[named], EOPNOTSUPP);
+	}
+	return 0;
+}
+
+static int file_failed(struct conn *c, int err)
+{
+	if (err == EBADF)
+		return tlssf_conn_fail(c, TLSSF_REASON_BAD_FD, err);
+	if (err == EINVAL)
+		return tlssf_conn_fail(c, TLSSF_REASON_NOT_REGULAR, err);
+	return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, err);
+}
+
+static uint64_t call_limit(const struct conn *c, const struct stream *s)
+{
+	uint64_t max = c->conf ? c->conf->options.max_per_call
+			       : DEFAULT_PER_CALL;
+
+	return s->nonblocking && s->total - s->done > max ? s->done + max
+							  : s->total;
+}
+
+static int send_stream(struct conn *c, struct stream *s)
+{
+	uint64_t before = s->done;
+	int r;
+
+	s->nonblocking = c->fd < 0 || tlssf_sys.nonblocking(c->fd) != 0;
+	r = c->method->send(c, s, call_limit(c, s));
+	c->bytes[c->method->id] += s->done - before;
+	tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
+		    tlssf_method_name(c->method->id),
+		    (unsigned long long)(s->done - before), r);
+	return r;
+}
+
+/* What every call leaves behind: errno of the failure, no library errors. */
+static int leave(const struct conn *c, int r)
+{
+	tl_clear_errors();
+	if (r == TLSSF_ERROR && c)
+		errno = c->err;
+	return r;
+}
+
+/*
+ * Clamp to the file: 0 bytes left is no error. Bytes that were sealed before
+ * the file was cut are on their way, and told whatever its size is now.
+ */
+static int open_range(struct conn *c, struct stream *s, off_t off, size_t len)
+{
+	uint64_t size;
+	int r;
+
+	if (off < 0)
+		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
+	r = tlssf_sys.file_size(s->fd, &size);
+	if (r)
+		return file_failed(c, -r);
+	s->off = (uint64_t)off;
+	s->total = s->off < size ? size - s->off : 0;
+	if (s->total < c->ahead.len)
+		s->total = c->ahead.len;
+	if (s->total > len)
+		s->total = len;
+	if (s->total > SSIZE_MAX)
+		s->total = SSIZE_MAX;
+	s->file_len = s->total;
+	return 0;
+}
+
+ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len)
+{
+	struct stream s = { .fd = fd };
+	struct conn *c;
+	int r = tlssf_conn_enter(ssl, &c);
+
+	if (!r)
+		r = may_send(c);
+	if (!r)
+		r = open_range(c, &s, off, len);
+	if (!r && s.total)
+		r = send_stream(c, &s);
+	leave(c, r);
+	return s.done ? (ssize_t)s.done : r;
+}
+
+static int check_job(struct conn *c, const struct tlssf_job *j)
+{
+	uint64_t size, total;
+	int r;
+
+	if (!j || j->size < sizeof(*j) || (j->header_len && !j->header) ||
+	    (j->trailer_len && !j->trailer) || j->off < 0 ||
+	    __builtin_add_overflow(j->file_len, (uint64_t)j->off, &size) ||
+	    size > INT64_MAX ||
+	    __builtin_add_overflow((uint64_t)j->header_len, j->file_len,
+				   &total) ||
+	    __builtin_add_overflow(total, (uint64_t)j->trailer_len, &total) ||
+	    j->done > total)
+		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
+	if (!j->file_len || j->done >= j->header_len + j->file_len ||
+	    c->ahead.len)	/* sealed bytes first, whatever the file is */
+		return 0;
+	r = tlssf_sys.file_size(j->fd, &size);
+	if (r)
+		return file_failed(c, -r);
+	if (size < (uint64_t)j->off + j->file_len)
+		return tlssf_conn_fail(c, TLSSF_REASON_FILE_TRUNCATED, ENODATA);
+	return 0;
+}
+
+static struct stream job_stream(const struct tlssf_job *j)
+{
+	return (struct stream){
+		.job = j,
+		.header = j->header, .header_len = j->header_len,
+		.trailer = j->trailer, .trailer_len = j->trailer_len,
+		.fd = j->fd, .off = (uint64_t)j->off, .file_len = j->file_len,
+		.total = j->header_len + j->file_len + j->trailer_len,
+		.done = j->done,
+	};
+}
+
+static int run_job(struct conn *c, struct tlssf_job *j)
+{
+	struct stream s = job_stream(j);
+	int r = 0;
+
+	if (s.done < s.total)
+		r = send_stream(c, &s);
+	j->done = s.done;
+	if (r || s.done == s.total)
+		return r;
+	if (s.short_file)
+		return tlssf_conn_fail(c, TLSSF_REASON_FILE_TRUNCATED, ENODATA);
+	/* max_per_call: the socket is writable, no event will come */
+	c->retry_ms = 1;
+	return TLSSF_WANT_WRITE;
+}
+
+int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job)
+{
+	struct conn *c;
+	int r = tlssf_conn_enter(ssl, &c);
+
+	if (!r)
+		r = may_send(c);
+	if (!r)
+		r = check_job(c, job);
+	if (!r)
+		r = run_job(c, job);
+	return leave(c, r);
+}
+
+/* ---- flush and shutdown ---- */
+
+static const struct method *draining_method(const struct conn *c)
+{
+	return c->kernel_tx ? &tlssf_method_ssl_sendfile
+			    : &tlssf_method_userspace;
+}
+
+static int drain_step(struct conn *c)
+{
+	int r = draining_method(c)->drain(c);
+
+	if (!r)
+		c->backoff_ms = 0;
+	return r;
+}
+
+/* close_notify once, again only while its record is unfinished. */
+static int close_notify(struct conn *c)
+{
+	bool pending = tlssf_bridge_pending(c->bridge);
+	enum tl_result res;
+
+	if (tl_sent_shutdown(c->ssl) && !pending)
+		return 0;
+	if (!tl_sent_shutdown(c->ssl) && pending)
+		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
+	res = tl_shutdown(c->ssl);
+	if (c->dead)
+		return TLSSF_ERROR;
+	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_pending(c->bridge)
+			     && tl_sent_shutdown(c->ssl)))
+		return 0;
+	if (res == TL_WANT_WRITE)
+		return tlssf_conn_want_write(c);
+	return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+}
+
+static int shutdown_step(struct conn *c)
+{
+	int r = 0;
+
+	if (tl_flight_waits(c->ssl))
+		r = finish_flight(c);
+	if (!r && !tl_quiet_shutdown(c->ssl))
+		r = close_notify(c);
+	return r ? r : drain_step(c);
+}
+
+static int enter_and_run(struct ssl_st *ssl, int (*step)(struct conn *))
+{
+	struct conn *c;
+	int r = tlssf_conn_enter(ssl, &c);
+
+	if (!r)
+		r = c->dead ? still_dead(c) : run(c, step);
+	return leave(c, r);
+}
+
+int tlssf_flush(struct ssl_st *ssl)
+{
+	return enter_and_run(ssl, drain_step);
+}
+
+int tlssf_shutdown(struct ssl_st *ssl)
+{
+	return enter_and_run(ssl, shutdown_step);
+}
+
+/* ---- telling ---- */
+
+/* The reason of the fastest method that is not in force. */
+static int main_reason(const struct conn *c)
+{
+	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
+
+	if (named != TLSSF_METHOD_AUTO)
+		return c->why_not[named];
+	return c->why_not[TLSSF_METHOD_SSL_SENDFILE];
+}
+
+static void describe(struct conn *c, struct tlssf_status *st)
+{
+	st->error = c->error;
+	st->dead = c->dead;
+	st->retry_ms = c->retry_ms;
+	if (!c->bridge) {
+		st->reason = c->error ? c->error : TLSSF_REASON_HANDSHAKE;
+		return;
+	}
+	st->reason = main_reason(c);
+	memcpy(st->why_not, c->why_not, sizeof(st->why_not));
+	st->version = c->info.version;
+	st->cipher = c->info.cipher;
+	st->cipher_name = c->info.cipher_name;
+	st->kernel_tx = c->kernel_tx;
+	memcpy(st->bytes, c->bytes, sizeof(st->bytes));
+	st->calls = c->calls;
+	st->rekeys = c->rekeys;
+	st->buffered = c->held;
+	if (!c->method)
+		return;
+	st->method = c->method->id;
+	st->records[c->method->id] = c->method->records(c);
+}
+
+/* Attaches where the handshake is done, but is no failure where it is not. */
+int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
+{
+	struct tlssf_status st = { .cipher_name = "" };
+	unsigned int retry_ms = 0;
+	struct conn *c = NULL;
+	size_t size;
+
+	if (!status || status->size < sizeof(size) + sizeof(int)) {
+		errno = EINVAL;
+		return TLSSF_ERROR;
+	}
+	size = status->size < sizeof(st) ? status->size : sizeof(st);
+	if (tlssf_conn_state(ssl, &c))
+		return TLSSF_ERROR;
+	retry_ms = c->retry_ms;
+	if (!c->bridge && tl_ready(ssl))
+		tlssf_conn_enter(ssl, &c);
+	c->retry_ms = retry_ms;
+	describe(c, &st);
+	st.size = size;
+	memcpy(status, &st, size);
+	return leave(NULL, 0);
+}
+
+const char *tlssf_strerror(const struct ssl_st *ssl)
+{
+	const struct conn *c = ssl ? tl_conn(ssl) : NULL;
+
+	return c ? tlssf_reason_text(c->error) : strerror(errno);
+}
