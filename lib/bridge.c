@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include <openssl/bio.h>
@@ -31,6 +32,12 @@ enum {
 
 #define HANDSHAKE_KEY_UPDATE	24	/* RFC 8446, B.3 */
 
+/*
+ * Nobody looks for it by type. Between OpenSSL's own types and those of
+ * BIO_get_new_index(), which, when memory fails it once, fails for ever.
+ */
+#define BRIDGE_TYPE	(BIO_TYPE_FILTER | (BIO_TYPE_START - 1))
+
 struct bridge {
 	BIO *bio;
 	struct conn *conn;	/* NULL: orphan, passes everything */
@@ -43,8 +50,8 @@ struct bridge {
 	uint64_t records;
 };
 
-static BIO_METHOD *bridge_method;
-static pthread_once_t bridge_once = PTHREAD_ONCE_INIT;
+static BIO_METHOD *_Atomic bridge_method;
+static pthread_mutex_t method_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- sending what was gathered ---- */
 
@@ -339,22 +346,30 @@ static int bridge_destroy(BIO *bio)
 	return 1;
 }
 
-static void make_method(void)
+static BIO_METHOD *new_method(void)
 {
-	int type = BIO_get_new_index();
-	BIO_METHOD *m;
+	BIO_METHOD *m = BIO_meth_new(BRIDGE_TYPE, "tlssf");
 
-	if (type < 0)
-		return;
-	m = BIO_meth_new(type | BIO_TYPE_FILTER, "tlssf");
 	if (m && BIO_meth_set_write(m, bridge_write) &&
 	    BIO_meth_set_read(m, bridge_read) &&
 	    BIO_meth_set_ctrl(m, bridge_ctrl) &&
 	    BIO_meth_set_create(m, bridge_create) &&
 	    BIO_meth_set_destroy(m, bridge_destroy))
-		bridge_method = m;
-	else
-		BIO_meth_free(m);
+		return m;
+	BIO_meth_free(m);
+	return NULL;
+}
+
+/* Tried again after a failure: no pthread_once. */
+static const BIO_METHOD *method(void)
+{
+	if (bridge_method)
+		return bridge_method;
+	pthread_mutex_lock(&method_lock);
+	if (!bridge_method)
+		bridge_method = new_method();
+	pthread_mutex_unlock(&method_lock);
+	return bridge_method;
 }
 
 bool tlssf_bridge_on_top(const struct conn *c)
@@ -368,11 +383,10 @@ static int insert(struct conn *c)
 	struct bridge *b;
 	BIO *bio;
 
-	pthread_once(&bridge_once, make_method);
-	if (!bridge_method)
+	if (!method())
 		return -ENOMEM;
 	b = calloc(1, sizeof(*b));
-	bio = b ? BIO_new(bridge_method) : NULL;
+	bio = b ? BIO_new(method()) : NULL;
 	if (!bio || !BIO_up_ref(below)) {
 		BIO_free(bio);
 		free(b);

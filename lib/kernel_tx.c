@@ -35,11 +35,14 @@ static int read_seq(const struct conn *c, uint64_t *seq)
 static int restart(struct conn *c, const struct sys_tcp *tcp)
 {
 	struct kernel_tx *k = &c->ktx;
+	int r = read_seq(c, &k->start_seq);
 
+	if (r)
+		return r;
 	k->plain = 0;
 	k->start_tcp = tcp->in_tcp;
 	k->exact = tcp->queued == 0;
-	return read_seq(c, &k->start_seq);
+	return 0;
 }
 
 int tlssf_ktx_start(struct conn *c)
@@ -88,8 +91,12 @@ static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 	struct kernel_tx *k = &c->ktx;
 	uint64_t seq, sealed, sent = tcp->in_tcp - k->start_tcp;
 
-	if (!k->exact || read_seq(c, &seq))
+	if (!k->exact)
 		return false;
+	if (read_seq(c, &seq)) {
+		k->exact = false;	/* look at the TCP queue instead */
+		return false;
+	}
 	sealed = k->plain + (seq - k->start_seq) *
 		tlssf_record_overhead(c->info.version, c->info.kernel_cipher);
 	if (sent > sealed)

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,8 @@
 #define CTRL_SET_RECORD_TYPE	74
 #define FLAG_RECORD_TYPE	0x1000	/* set by 74 where kernel TLS is in */
 
-static int ssl_index = -1, ctx_index = -1;
-static pthread_once_t index_once = PTHREAD_ONCE_INIT;
+static _Atomic int ssl_index = -1, ctx_index = -1;
+static pthread_mutex_t index_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- errors ---- */
 
@@ -78,15 +79,23 @@ static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from,
 	return 1;
 }
 
+/* Tried again after a failure: no pthread_once. */
 static void make_indexes(void)
 {
-	ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing, free_conn);
-	ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_conf);
+	pthread_mutex_lock(&index_lock);
+	if (ctx_index < 0)
+		ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL,
+						     free_conf);
+	if (ssl_index < 0)
+		ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing,
+						 free_conn);
+	pthread_mutex_unlock(&index_lock);
 }
 
 static bool indexes(void)
 {
-	pthread_once(&index_once, make_indexes);
+	if (ssl_index < 0 || ctx_index < 0)
+		make_indexes();
 	return ssl_index >= 0 && ctx_index >= 0;
 }
 
