@@ -3,7 +3,7 @@
 # a file without one belongs to the program whose name its own begins with,
 # else (tests only) to all of them.
 
-# Sort the C files of a folder into `programs` and `helpers`, without ".c".
+# Sort the C files of a folder into `programs` and `parts`, without ".c".
 function(sort_sources folder)
 	file(GLOB files RELATIVE ${PROJECT_SOURCE_DIR}/${folder}
 		CONFIGURE_DEPENDS ${folder}/*.c)
@@ -18,16 +18,16 @@ function(sort_sources folder)
 		endif()
 	endforeach()
 	set(programs ${found} PARENT_SCOPE)
-	set(helpers ${rest} PARENT_SCOPE)
+	set(parts ${rest} PARENT_SCOPE)
 endfunction()
 
-# add_program(FOLDER NAME TARGET LIBRARY...): with its own helpers.
+# add_program(FOLDER NAME TARGET LIBRARY...): with its own parts.
 function(add_program folder name target)
 	set(files ${folder}/${name}.c)
 	string(REGEX REPLACE "^tlssf-" "" stem ${name})
-	foreach(helper IN LISTS helpers)
-		if(helper MATCHES "^(${name}|${stem})_")
-			list(APPEND files ${folder}/${helper}.c)
+	foreach(part IN LISTS parts)
+		if(part MATCHES "^(${name}|${stem})_")
+			list(APPEND files ${folder}/${part}.c)
 		endif()
 	endforeach()
 	add_executable(${target} ${files})

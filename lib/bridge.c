@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <openssl/bio.h>
 #include <openssl/ssl.h>
@@ -29,8 +30,6 @@ enum {
 	CTRL_SET_RECORD_TYPE = 74,
 	CTRL_CLEAR_RECORD_TYPE = 75,
 };
-
-#define HANDSHAKE_KEY_UPDATE	24	/* RFC 8446, B.3 */
 
 /*
  * Nobody looks for it by type. Between OpenSSL's own types and those of
@@ -68,9 +67,11 @@ static int below_error(BIO *next)
 static ssize_t put(struct bridge *b, const void *data, size_t len)
 {
 	BIO *next = BIO_next(b->bio);
-	int type = BIO_method_type(next);
-	int n;
+	int n, type;
 
+	if (!next)
+		return -EPIPE;	/* popped */
+	type = BIO_method_type(next);
 	b->conn->calls++;
 	if (type == BIO_TYPE_SOCKET || type == BIO_TYPE_CONNECT) {
 		int fd = (int)BIO_get_fd(next, NULL);
@@ -87,6 +88,13 @@ static bool queued(const struct bridge *b)
 	return b->out && !b->gathering && b->out->head < b->out->used;
 }
 
+static void drop_batch(struct bridge *b)
+{
+	tlssf_batch_put(b->out);
+	b->out = NULL;
+	tlssf_conn_hold(b->conn, 0);
+}
+
 int tlssf_bridge_drain(struct bridge *b)
 {
 	struct batch *out = b->out;
@@ -98,18 +106,22 @@ int tlssf_bridge_drain(struct bridge *b)
 	if (b->guard)
 		return -b->guard;
 	if (tlssf_sys.getpid() != b->conn->pid)
-		return -EPERM;	/* the parent sends these records */
+		return -ECHILD;	/* the parent sends these records */
 	do {
 		want = out->used - out->head;
 		n = put(b, out->data + out->head, want);
 		if (n == -EAGAIN || n == -EINTR)
-			return TLSSF_WANT_WRITE;
+			return WOULD_BLOCK;
 		if (n < 0)
 			return (int)n;
 		out->head += (size_t)n;
+		tlssf_conn_taken(b->conn, out);
 		/* short: the socket is full, or a signal interrupted */
 	} while (out->head < out->used && b->conn->fd < 0);
-	return out->head < out->used ? TLSSF_WANT_WRITE : 0;
+	if (out->head < out->used)
+		return WOULD_BLOCK;
+	drop_batch(b);
+	return 0;
 }
 
 int tlssf_bridge_flush_below(struct bridge *b)
@@ -121,7 +133,7 @@ int tlssf_bridge_flush_below(struct bridge *b)
 	errno = 0;
 	if (BIO_flush(next) > 0)
 		return 0;
-	return below_error(next) == -EAGAIN ? TLSSF_WANT_WRITE
+	return below_error(next) == -EAGAIN ? WOULD_BLOCK
 					    : below_error(next);
 }
 
@@ -137,20 +149,24 @@ static int refuse(int err)
  * SSL_clear() and a new handshake on the same BIO: a new life, in which the
  * library may or may not give its keys to the kernel.
  */
-static void notice_new_handshake(struct bridge *b)
-{
-	OSSL_HANDSHAKE_STATE st = SSL_get_state(b->conn->ssl);
-
-	if (st != TLS_ST_CW_CLNT_HELLO && st != TLS_ST_SW_SRVR_HELLO)
-		return;
-	tlssf_bridge_renew(b);
-}
-
 void tlssf_bridge_renew(struct bridge *b)
 {
 	b->renewed = true;
 	b->guard = 0;
+	b->pending = false;
+	drop_batch(b);
 	b->conn->kernel_tx = false;
+	b->conn->examined = false;
+}
+
+/*
+ * A KeyUpdate message (RFC 8446, 4.6.3) in its kernel TLS record, not a later
+ * try of one that was let through.
+ */
+static bool is_key_update(const struct bridge *b, const char *in, int len)
+{
+	return b->record_type == RECORD_HANDSHAKE && !b->pending && len == 5 &&
+	       !memcmp(in, "\x18\x00\x00\x01", 4);
 }
 
 static void count_records(struct bridge *b, const unsigned char *in, int len)
@@ -178,8 +194,7 @@ static int queue_first(struct bridge *b)
 {
 	int r = tlssf_bridge_drain(b);
 
-	if (r == TLSSF_WANT_WRITE) {
-		b->pending = true;
+	if (r == WOULD_BLOCK) {
 		BIO_set_retry_write(b->bio);
 		return -1;
 	}
@@ -227,17 +242,17 @@ static int bridge_write(BIO *bio, const char *in, int len)
 		BIO_copy_next_retry(bio);
 		return n;
 	}
-	if (!b->renewed)
-		notice_new_handshake(b);
+	if (!b->renewed && tl_new_handshake(b->conn->ssl))
+		tlssf_bridge_renew(b);
 	if (b->guard)
 		return refuse(b->guard);
 	if (b->gathering)
 		return gather(b, in, len);
-	if (queue_first(b))
+	if (queue_first(b)) {
+		b->pending = true;
 		return -1;
-	if (b->record_type == RECORD_HANDSHAKE &&
-	    (unsigned char)in[0] == HANDSHAKE_KEY_UPDATE &&
-	    !tlssf_conn_key_update(b->conn))
+	}
+	if (is_key_update(b, in, len) && !tlssf_conn_key_update(b->conn))
 		return refuse(b->guard);
 	return pass(b, in, len);
 }
@@ -284,8 +299,8 @@ static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 		b->record_type = (int)num;
 	if (cmd == CTRL_CLEAR_RECORD_TYPE)
 		b->record_type = 0;
-	if (cmd == CTRL_SET_KTLS)
-		b->conn->ktx.exact = false;	/* sequence starts anew */
+	if (cmd == CTRL_SET_KTLS && !b->renewed)
+		tlssf_ktx_rekey(b->conn);
 	return BIO_ctrl(next, cmd, num, ptr);
 }
 
@@ -331,6 +346,7 @@ static int bridge_destroy(BIO *bio)
 {
 	struct bridge *b = BIO_get_data(bio);
 
+	BIO_pop(bio);	/* or the one below would point back at us */
 	if (!b)
 		return 1;
 	if (b->conn) {
@@ -392,6 +408,8 @@ static int insert(struct conn *c)
 		free(b);
 		return -ENOMEM;
 	}
+	if (c->bridge)
+		tlssf_bridge_orphan(c->bridge);
 	*b = (struct bridge){ .bio = bio, .conn = c };
 	BIO_set_data(bio, b);
 	SSL_set0_wbio(c->ssl, BIO_push(bio, below));
@@ -401,19 +419,19 @@ static int insert(struct conn *c)
 
 int tlssf_bridge_attach(struct conn *c)
 {
-	int r = tlssf_bridge_on_top(c) ? 0 : insert(c);
+	return tlssf_bridge_on_top(c) ? 0 : insert(c);
+}
 
-	if (!r)
-		c->bridge->renewed = false;
-	return r;
+void tlssf_bridge_examined(struct bridge *b)
+{
+	b->renewed = false;
 }
 
 void tlssf_bridge_orphan(struct bridge *b)
 {
-	b->conn = NULL;
+	drop_batch(b);
 	b->gathering = false;
-	tlssf_batch_put(b->out);
-	b->out = NULL;
+	b->conn = NULL;
 }
 
 void tlssf_bridge_gather(struct bridge *b, struct batch *batch)
@@ -425,6 +443,8 @@ void tlssf_bridge_gather(struct bridge *b, struct batch *batch)
 void tlssf_bridge_release(struct bridge *b)
 {
 	b->gathering = false;
+	if (b->guard)
+		drop_batch(b);
 }
 
 struct batch *tlssf_bridge_batch(struct bridge *b)
@@ -450,10 +470,8 @@ void tlssf_bridge_set_pending(struct bridge *b, bool pending)
 void tlssf_bridge_guard(struct bridge *b, int err)
 {
 	b->guard = err ? err : EPIPE;
-	if (b->gathering)
-		return;
-	tlssf_batch_put(b->out);
-	b->out = NULL;
+	if (!b->gathering)
+		drop_batch(b);
 }
 
 uint64_t tlssf_bridge_records(const struct bridge *b)

@@ -27,7 +27,7 @@ static const struct method *const methods[] = {
 
 int tlssf_conn_fail(struct conn *c, int reason, int err)
 {
-	if (c->error != reason || c->err != err)
+	if (tlssf_tracing() && (c->error != reason || c->err != err))
 		tlssf_trace(c->ssl, "error %s (%s)", tlssf_reason_name(reason),
 			    strerror(err));
 	c->error = reason;
@@ -55,8 +55,8 @@ int tlssf_conn_io_error(struct conn *c, int err)
 	case ENOMEM:
 	case ENOBUFS:
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, err);
-	case EPERM:	/* the bridge met another process */
-		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, err);
+	case ECHILD:	/* the bridge met another process */
+		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, EPERM);
 	case EPIPE:
 	case ECONNRESET:
 	case ECONNABORTED:
@@ -91,6 +91,13 @@ int tlssf_conn_want_write(struct conn *c)
 	return TLSSF_WANT_WRITE;
 }
 
+int tlssf_conn_result(struct conn *c, int r)
+{
+	if (r == WOULD_BLOCK)
+		return tlssf_conn_want_write(c);
+	return r ? tlssf_conn_io_error(c, -r) : 0;
+}
+
 void tlssf_conn_hold(struct conn *c, size_t bytes)
 {
 	atomic_fetch_add(&process_held, bytes - c->held);
@@ -111,6 +118,7 @@ static void choose_method(struct conn *c)
 	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
 	size_t i;
 
+	c->named = named;
 	c->method = NULL;
 	for (i = 0; i < METHODS; i++) {
 		const struct method *m = methods[i];
@@ -128,11 +136,23 @@ static void choose_method(struct conn *c)
 	}
 }
 
+void tlssf_conn_taken(struct conn *c, struct batch *batch)
+{
+	c->ahead.taken += tlssf_batch_taken(batch);
+}
+
 /* The kernel's word counts, not that of whatever BIO lies below. */
-static void look_at_kernel(struct conn *c)
+static void look(struct conn *c)
 {
 	bool rekeys;
 
+	c->examined = true;
+	tl_handshake_id(c->ssl, c->id);
+	c->fd = tl_write_fd(c->ssl);
+	c->pid = tlssf_sys.getpid();
+	c->renegotiations = tl_renegotiations(c->ssl);
+	tl_describe(c->ssl, &c->info);
+	c->key_update_breaks = false;
 	c->kernel_tx = true;	/* so that the bridge passes the question */
 	c->kernel_tx = tl_kernel_tx(c->ssl) && tlssf_ktx_start(c) == 0;
 	if (!c->kernel_tx)
@@ -141,12 +161,22 @@ static void look_at_kernel(struct conn *c)
 	c->key_update_breaks = c->info.version >= 0x0304 && !rekeys;
 }
 
+/* All that is to be known of an established connection, and its method. */
+static void examine(struct conn *c)
+{
+	look(c);
+	choose_method(c);
+	if (c->bridge)
+		tlssf_bridge_examined(c->bridge);
+}
+
 /* A new handshake after SSL_clear() is a new connection. */
 static void reset(struct conn *c)
 {
 	struct conn fresh = { .ssl = c->ssl, .bridge = c->bridge,
 			      .conf = c->conf, .fd = -1 };
 
+	/* the bridge has renewed itself at the handshake's first record */
 	tlssf_conn_hold(c, 0);
 	*c = fresh;
 }
@@ -171,21 +201,14 @@ static int attach(struct conn *c)
 
 	if (c->bridge && !tlssf_bridge_on_top(c))
 		r = drop_covered_bridge(c);
+	if (!r)
+		r = tlssf_bridge_attach(c);
 	if (r)
 		return r;
-	c->fd = tl_write_fd(c->ssl);
-	c->pid = tlssf_sys.getpid();
-	c->renegotiations = tl_renegotiations(c->ssl);
-	tl_describe(c->ssl, &c->info);
-	r = tlssf_bridge_attach(c);
-	if (r)
-		return r;
-	look_at_kernel(c);
+	examine(c);
 	tlssf_bridge_set_pending(c->bridge, pending);
 	if (c->dead)
 		tlssf_bridge_guard(c->bridge, c->err);
-	choose_method(c);
-	c->examined = true;
 	return 0;
 }
 
@@ -198,15 +221,12 @@ static int ensure_attached(struct conn *c)
 
 	tl_handshake_id(c->ssl, id);
 	same = !memcmp(id, c->id, sizeof(id));
-	if (same && tlssf_bridge_on_top(c))
+	if (same && c->examined && tlssf_bridge_on_top(c))
 		return 0;
 	if (!same && tl_renegotiations(c->ssl) <= c->renegotiations)
 		reset(c);
-	memcpy(c->id, id, sizeof(id));
 	r = attach(c);
-	if (r == TLSSF_WANT_WRITE)
-		return tlssf_conn_want_write(c);
-	return r ? tlssf_conn_io_error(c, -r) : 0;
+	return tlssf_conn_result(c, r);
 }
 
 /* ---- a forced end ---- */
@@ -218,9 +238,8 @@ static int ensure_attached(struct conn *c)
  */
 bool tlssf_conn_key_update(struct conn *c)
 {
-	c->conf = tl_conf(c->ssl);
 	if (!c->examined)
-		ensure_attached(c);
+		examine(c);
 	c->rekeys++;
 	if (!c->key_update_breaks)
 		return true;
@@ -246,7 +265,7 @@ int tlssf_conn_last_words(struct conn *c)
 			tlssf_ktx_count(c, sizeof(alert));
 		c->alert_sent = true;
 	}
-	if (tlssf_ktx_drain(c) == TLSSF_WANT_WRITE)
+	if (tlssf_ktx_drain(c) == WOULD_BLOCK)
 		return tlssf_conn_want_write(c);
 	c->alert_due = false;
 	return 0;
@@ -303,7 +322,7 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
 	kind = tl_stream_kind(ssl);
 	if (kind)
 		return tlssf_conn_fail(c, kind, EOPNOTSUPP);
-	if (!tl_ready(ssl) && !(c->bridge && tl_flight_waits(ssl)))
+	if (!tl_ready(ssl) && !(c->examined && tl_flight_waits(ssl)))
 		return tlssf_conn_fail(c, TLSSF_REASON_HANDSHAKE, EINVAL);
 	return ensure_attached(c);
 }

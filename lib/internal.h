@@ -25,6 +25,7 @@
 #define RECORD_MAX	16384u	/* plaintext bytes in a record, RFC 8446 5.1 */
 #define SENDFILE_MAX	0x7ffff000u /* what Linux sends in one call */
 #define ERRNO_RESTARTSYS 512	/* kernel-internal, leaks from TLS_SW */
+#define WOULD_BLOCK	1	/* of calls that return 0 or -errno */
 
 enum record_type {		/* RFC 8446, B.1 */
 	RECORD_ALERT = 21,
@@ -112,6 +113,8 @@ void tlssf_trace(const void *ssl, const char *fmt, ...)
 /* Cached answers; run the probe when nothing is known yet. */
 const struct tlssf_cap *tlssf_probe_cap(int version, int cipher);
 int tlssf_probe_ulp(void);	/* enum tlssf_ulp */
+/* What is known already; tries nothing. */
+void tlssf_probe_peek(int version, int cipher, int *ulp, int *tx);
 bool tlssf_probe_rekey(void);	/* kernel can rekey TLS 1.3 */
 
 /* ---- tlslib_*.c: what we ask of the TLS library ---- */
@@ -130,8 +133,7 @@ struct tl_info {		/* of an established connection */
 struct ctx_conf {
 	struct tlssf_options options;
 	bool drop_ktls13;	/* clear SSL_OP_ENABLE_KTLS for TLS 1.3 */
-	/* it stays: called early in a TLS 1.3 handshake, or NULL */
-	void (*watch_ktls13)(struct ssl_st *ssl);
+	void (*early)(struct ssl_st *ssl); /* called during a handshake */
 	void (*next_keylog)(const struct ssl_st *, const char *);
 };
 
@@ -158,6 +160,7 @@ bool tl_kernel_tx(struct ssl_st *ssl);
 bool tl_option_ktls(const struct ssl_st *ssl);
 bool tl_sent_shutdown(const struct ssl_st *ssl);
 bool tl_quiet_shutdown(const struct ssl_st *ssl);
+bool tl_new_handshake(struct ssl_st *ssl);	/* a first one, under way */
 bool tl_write_pending(struct ssl_st *ssl);	/* SSL_write unfinished */
 int tl_write_fd(const struct ssl_st *ssl);	/* -1: no socket below */
 enum tl_result tl_write(struct ssl_st *ssl, const void *buf, size_t len,
@@ -240,13 +243,14 @@ void tlssf_bridge_gather(struct bridge *b, struct batch *batch);
 void tlssf_bridge_release(struct bridge *b);
 struct batch *tlssf_bridge_batch(struct bridge *b);	/* queued, or NULL */
 void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch);
-/* Send what is gathered: 0 all gone, TLSSF_WANT_WRITE, -errno. */
+/* Send what is gathered: 0 all gone, WOULD_BLOCK, -errno. */
 int tlssf_bridge_drain(struct bridge *b);
 /* Flush the BIOs below: same results. */
 int tlssf_bridge_flush_below(struct bridge *b);
 bool tlssf_bridge_pending(const struct bridge *b); /* library's, unfinished */
 void tlssf_bridge_set_pending(struct bridge *b, bool pending);
 void tlssf_bridge_renew(struct bridge *b);	/* a handshake is under way */
+void tlssf_bridge_examined(struct bridge *b);	/* ... and over */
 void tlssf_bridge_guard(struct bridge *b, int err); /* fail all writes */
 uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
 
@@ -258,15 +262,17 @@ struct kernel_tx {
 	uint64_t start_tcp;	/* bytes in TCP at the start */
 	uint64_t start_seq;
 	uint64_t first_seq;	/* at attach: records are counted from here */
+	uint64_t past_records;	/* of keys before the present one */
 	uint64_t last_tcp, idle_since;	/* the look before, when inexact */
 };
 
 int tlssf_ktx_start(struct conn *c);	/* 0, -errno: no kernel TLS there */
 void tlssf_ktx_count(struct conn *c, uint64_t plain);
 int tlssf_ktx_push(struct conn *c);	/* open record: 0, -errno */
-/* 0: nothing is held above TCP; TLSSF_WANT_WRITE; -errno */
+/* 0: nothing is held above TCP; WOULD_BLOCK; -errno */
 int tlssf_ktx_drain(struct conn *c);
 uint64_t tlssf_ktx_records(struct conn *c);
+void tlssf_ktx_rekey(struct conn *c);	/* before: the numbers start anew */
 
 /* ---- the methods, one file and one const table each ---- */
 struct method {
@@ -302,6 +308,7 @@ struct conn {
 	long renegotiations;
 	struct tl_info info;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
+	int named;			/* method asked for, when attached */
 	const struct method *method;	/* NULL: the named one is impossible */
 	int why_not[TLSSF_METHOD_COUNT];
 	int fd;				/* below the write BIO, or -1 */
@@ -335,10 +342,13 @@ void tlssf_conn_watch(struct ssl_st *ssl);
 int tlssf_conn_last_words(struct conn *c);
 /* A KeyUpdate is about to leave: may it? If not, the connection is dead. */
 bool tlssf_conn_key_update(struct conn *c);
+void tlssf_conn_taken(struct conn *c, struct batch *batch); /* by the socket */
 /* Account for what is kept between calls; false: over the cap. */
 void tlssf_conn_hold(struct conn *c, size_t bytes);
 bool tlssf_conn_may_hold(const struct conn *c);
 /* WANT_WRITE: set retry_ms by whether the socket is writable already. */
 int tlssf_conn_want_write(struct conn *c);
+/* 0, WOULD_BLOCK or -errno of a send, for the caller. */
+int tlssf_conn_result(struct conn *c, int r);
 
 #endif

@@ -22,42 +22,57 @@
 static int read_seq(const struct conn *c, uint64_t *seq)
 {
 	unsigned char info[SYS_CRYPTO_MAX];
-	size_t len = tlssf_crypto_size(c->info.kernel_cipher);
-	int r = tlssf_sys.tls_tx_get(c->fd, info, &len);
+	size_t len;
+	int r;
 
+	if (c->info.kernel_cipher < 0)
+		return -ENOTSUP;
+	len = tlssf_crypto_size(c->info.kernel_cipher);
+	r = tlssf_sys.tls_tx_get(c->fd, info, &len);
 	if (!r)
 		*seq = tlssf_crypto_seq(info, c->info.kernel_cipher);
 	explicit_bzero(info, sizeof(info));
 	return r;
 }
 
-/* The sum starts anew, at a moment when the TCP queue is empty. */
-static int restart(struct conn *c, const struct sys_tcp *tcp)
+/*
+ * The sum starts anew when the TCP queue is empty. Two looks must agree: an
+ * acknowledgement between the two numbers of one look makes it too low.
+ */
+static void restart(struct conn *c)
 {
 	struct kernel_tx *k = &c->ktx;
-	int r = read_seq(c, &k->start_seq);
+	struct sys_tcp one, two;
 
-	if (r)
-		return r;
+	k->exact = false;
+	if (tlssf_sys.tcp(c->fd, &one) || tlssf_sys.tcp(c->fd, &two) ||
+	    read_seq(c, &k->start_seq))
+		return;
 	k->plain = 0;
-	k->start_tcp = tcp->in_tcp;
-	k->exact = tcp->queued == 0;
-	return 0;
+	k->start_tcp = two.in_tcp;
+	k->exact = !one.queued && !two.queued && one.in_tcp == two.in_tcp;
+}
+
+/* Only the kernel's plain answer makes a no: it may be sealing already. */
+static bool denied(int err)
+{
+	return err == -ENOPROTOOPT || err == -EBUSY || err == -ENOTSOCK ||
+	       err == -EOPNOTSUPP || err == -EBADF;
 }
 
 int tlssf_ktx_start(struct conn *c)
 {
-	struct sys_tcp tcp;
+	unsigned char head[4];		/* version and cipher, no key */
+	size_t len = sizeof(head);
 	int r;
 
 	memset(&c->ktx, 0, sizeof(c->ktx));
-	if (c->fd < 0 || c->info.kernel_cipher < 0)
-		return -ENOTSUP;
-	r = tlssf_sys.tcp(c->fd, &tcp);
-	if (!r)
-		r = restart(c, &tcp);
+	r = c->fd < 0 ? -ENOTSOCK : tlssf_sys.tls_tx_get(c->fd, head, &len);
+	if (denied(r))
+		return r;
+	restart(c);
 	c->ktx.first_seq = c->ktx.start_seq;
-	return r;
+	return 0;
 }
 
 void tlssf_ktx_count(struct conn *c, uint64_t plain)
@@ -81,9 +96,19 @@ int tlssf_ktx_push(struct conn *c)
 
 uint64_t tlssf_ktx_records(struct conn *c)
 {
+	const struct kernel_tx *k = &c->ktx;
 	uint64_t seq;
 
-	return read_seq(c, &seq) ? 0 : seq - c->ktx.first_seq;
+	if (read_seq(c, &seq))
+		return k->past_records;
+	return k->past_records + seq - k->first_seq;
+}
+
+void tlssf_ktx_rekey(struct conn *c)
+{
+	c->ktx.past_records = tlssf_ktx_records(c);
+	c->ktx.first_seq = 0;
+	c->ktx.exact = false;
 }
 
 static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
@@ -123,7 +148,7 @@ int tlssf_ktx_drain(struct conn *c)
 	int r = tlssf_ktx_push(c);
 
 	if (r == -EAGAIN || r == -EINTR)
-		return TLSSF_WANT_WRITE;
+		return WOULD_BLOCK;
 	if (r)
 		return r;
 	c->calls++;
@@ -135,6 +160,7 @@ int tlssf_ktx_drain(struct conn *c)
 	if (tcp.state == TCP_CLOSE)
 		return -EPIPE;
 	if (c->ktx.exact || !idle_twice(c, &tcp))
-		return TLSSF_WANT_WRITE;
-	return restart(c, &tcp);
+		return WOULD_BLOCK;
+	restart(c);
+	return 0;
 }

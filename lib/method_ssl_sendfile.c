@@ -12,18 +12,20 @@
 
 #include "internal.h"
 
+/* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
 static int kernel_lacks(const struct conn *c)
 {
-	switch (tlssf_probe_ulp()) {
-	case TLSSF_ULP_ABSENT:
+	int ulp, tx;
+
+	if (!c->conf)
+		tlssf_probe_cap(c->info.version, c->info.kernel_cipher);
+	tlssf_probe_peek(c->info.version, c->info.kernel_cipher, &ulp, &tx);
+	if (ulp == TLSSF_ULP_ABSENT)
 		return TLSSF_REASON_ULP_ABSENT;
-	case TLSSF_ULP_NOT_LOADED:
+	if (ulp == TLSSF_ULP_NOT_LOADED)
 		return TLSSF_REASON_ULP_NOT_LOADED;
-	}
-	if (tlssf_probe_cap(c->info.version, c->info.kernel_cipher)->tx ==
-	    TLSSF_NO)
-		return TLSSF_REASON_KERNEL_CIPHER;
-	return TLSSF_REASON_NONE;
+	return tx == TLSSF_NO ? TLSSF_REASON_KERNEL_CIPHER
+			      : TLSSF_REASON_NONE;
 }
 
 /* The option was off, or the library or kernel said no: which, and why? */
@@ -88,13 +90,13 @@ static int push(struct conn *c)
 	return 0;
 }
 
-static int stop(struct conn *c, int err)
+static int stop(struct conn *c, bool file, int err)
 {
 	if (push(c))
 		return TLSSF_ERROR;
-	if (err == EBADF)
+	if (file && err == EBADF)
 		return tlssf_conn_fail(c, TLSSF_REASON_BAD_FD, err);
-	if (file_error(err))
+	if (file && file_error(err))
 		return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, err);
 	return tlssf_conn_io_error(c, err);
 }
@@ -127,11 +129,7 @@ static int check_alive(struct conn *c)
 /* The application's own buffering BIO, if any, goes first. */
 static int queue_below(struct conn *c)
 {
-	int r = tlssf_bridge_flush_below(c->bridge);
-
-	if (r == TLSSF_WANT_WRITE)
-		return tlssf_conn_want_write(c);
-	return r ? tlssf_conn_io_error(c, -r) : 0;
+	return tlssf_conn_result(c, tlssf_bridge_flush_below(c->bridge));
 }
 
 /* What one system call sends. */
@@ -180,19 +178,19 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 		r = queue_below(c);
 	if (r)
 		return r;
-	c->backoff_ms = 0;
 	while (s->done < limit) {
 		p = next_piece(s, limit);
 		n = send_piece(c, s, &p);
 		if (n == -EAGAIN || n == -EINTR)
 			return wait_for_room(c, s, (int)-n);
 		if (n < 0)
-			return stop(c, (int)-n);
+			return stop(c, !p.data, (int)-n);
 		if (n == 0) {
 			s->short_file = true;
 			return push(c);
 		}
 		s->done += (uint64_t)n;
+		c->backoff_ms = 0;
 		tlssf_ktx_count(c, (uint64_t)n);
 		/* a short call may leave its last record open, too */
 		c->ktx.open = p.more || (size_t)n < p.len;
@@ -208,10 +206,7 @@ static int drain(struct conn *c)
 
 	if (r)
 		return r;
-	r = tlssf_ktx_drain(c);
-	if (r == TLSSF_WANT_WRITE)
-		return tlssf_conn_want_write(c);
-	return r ? tlssf_conn_io_error(c, -r) : 0;
+	return tlssf_conn_result(c, tlssf_ktx_drain(c));
 }
 
 const struct method tlssf_method_ssl_sendfile = {

@@ -42,36 +42,29 @@ static void claim(struct conn *c, const struct stream *s)
 /* Tell the caller what is out, up to `limit`; the rest is told later. */
 static void credit(struct conn *c, struct stream *s, uint64_t limit)
 {
-	struct batch *out = tlssf_bridge_batch(c->bridge);
 	struct ahead *a = &c->ahead;
-	uint64_t n;
+	uint64_t n = a->taken < limit - s->done ? a->taken : limit - s->done;
 
-	if (out)
-		a->taken += tlssf_batch_taken(out);
-	n = a->taken < limit - s->done ? a->taken : limit - s->done;
 	a->taken -= n;
 	a->len -= n;
 	a->pos += n;
 	s->done += n;
+	if (n)
+		c->backoff_ms = 0;
 }
 
 /* ---- the batch ---- */
 
-/* Nothing queued: none is kept. Else one of the rest's size, accounted for. */
+/* What the socket refused is kept in a buffer of its size, and counted. */
 static void settle(struct conn *c)
 {
 	struct batch *out = tlssf_bridge_batch(c->bridge);
 
 	if (!out)
 		return;
-	if (out->head == out->used) {
-		tlssf_batch_put(out);
-		out = NULL;
-	} else {
-		out = tlssf_batch_settle(out);
-	}
+	out = tlssf_batch_settle(out);
 	tlssf_bridge_set_batch(c->bridge, out);
-	tlssf_conn_hold(c, out ? out->used - out->head : 0);
+	tlssf_conn_hold(c, out->used - out->head);
 }
 
 /*
@@ -223,11 +216,7 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 
 static int drain_queue(struct conn *c)
 {
-	int r = tlssf_bridge_drain(c->bridge);
-
-	if (r == TLSSF_WANT_WRITE)
-		return tlssf_conn_want_write(c);
-	return r ? tlssf_conn_io_error(c, -r) : 0;
+	return tlssf_conn_result(c, tlssf_bridge_drain(c->bridge));
 }
 
 static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
@@ -242,7 +231,8 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 		settle(c);
 		if (r)
 			return r;
-		c->backoff_ms = 0;
+		if (c->ahead.taken < c->ahead.len)	/* records lost */
+			return tlssf_conn_die(c, TLSSF_REASON_IO, EPROTO);
 		/* what stopped the sealing counts once its records are out */
 		if (sealed || s->done >= limit || s->short_file)
 			return sealed;
@@ -254,16 +244,10 @@ static int drain(struct conn *c)
 {
 	int r = drain_queue(c);
 
-	if (tlssf_bridge_batch(c->bridge))
-		c->ahead.taken +=
-			tlssf_batch_taken(tlssf_bridge_batch(c->bridge));
 	settle(c);
 	if (r)
 		return r;
-	r = tlssf_bridge_flush_below(c->bridge);
-	if (r == TLSSF_WANT_WRITE)
-		return tlssf_conn_want_write(c);
-	return r ? tlssf_conn_io_error(c, -r) : 0;
+	return tlssf_conn_result(c, tlssf_bridge_flush_below(c->bridge));
 }
 
 static uint64_t records(struct conn *c)

@@ -456,6 +456,14 @@ const struct tlssf_cap *tlssf_probe_cap(int version, int cipher)
 	return &cap;
 }
 
+void tlssf_probe_peek(int version, int cipher, int *ulp, int *tx)
+{
+	pthread_mutex_lock(&cache.lock);
+	*ulp = cache.ulp;
+	*tx = cache.facts[version == TLS13][cipher].cap.tx;
+	pthread_mutex_unlock(&cache.lock);
+}
+
 int tlssf_probe_ulp(void)
 {
 	int ulp;

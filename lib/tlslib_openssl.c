@@ -142,7 +142,8 @@ int tl_ctx_check(const SSL_CTX *ctx)
 
 	if (OPENSSL_version_major() != OPENSSL_VERSION_MAJOR)
 		return -ELIBBAD;
-	if (!dladdr((void *)(uintptr_t)SSL_CTX_new, &own))
+	/* its data: a function's address may be a stub in the program */
+	if (!dladdr(TLS_method(), &own))
 		return 0;	/* a static program: one libssl */
 	for (i = 0; i < 4; i++) {
 		if (!word[i] || !dladdr(word[i], &at))
@@ -162,25 +163,25 @@ bool tl_option_ktls(const SSL *ssl)
 }
 
 /*
- * The first secret of a TLS 1.3 handshake comes well before the application
- * keys are installed: the last moment to keep them out of a kernel or library
- * that would not survive a KeyUpdate, or to watch for one where they must go
- * in. TLS 1.2 never gets here.
+ * Called during every handshake, before the application can write: the moment
+ * to put the bridge in. The first secret of TLS 1.3 comes well before the
+ * application keys are installed: the last moment to keep them out of a kernel
+ * or library that would not survive a KeyUpdate.
  */
 static void keylog(const SSL *ssl, const char *line)
 {
-	static const char first[] = "SERVER_HANDSHAKE_TRAFFIC_SECRET ";
+	static const char tls13[] = "SERVER_HANDSHAKE_TRAFFIC_SECRET ";
+	static const char tls12[] = "CLIENT_RANDOM ";
 	const struct ctx_conf *conf = tl_conf(ssl);
 	SSL *mine = (SSL *)(uintptr_t)ssl;
+	bool is13 = !strncmp(line, tls13, sizeof(tls13) - 1);
 
 	if (!conf)
 		return;
-	if (!strncmp(line, first, sizeof(first) - 1)) {
-		if (conf->drop_ktls13)
-			SSL_clear_options(mine, SSL_OP_ENABLE_KTLS);
-		if (conf->watch_ktls13 && tl_option_ktls(ssl))
-			conf->watch_ktls13(mine);
-	}
+	if (is13 && conf->drop_ktls13)
+		SSL_clear_options(mine, SSL_OP_ENABLE_KTLS);
+	if (is13 || !strncmp(line, tls12, sizeof(tls12) - 1))
+		conf->early(mine);
 	if (conf->next_keylog)
 		conf->next_keylog(ssl, line);
 }
@@ -328,16 +329,29 @@ bool tl_quiet_shutdown(const SSL *ssl)
 	return SSL_get_quiet_shutdown(ssl);
 }
 
+/* The peer's Finished is known from the first handshake on. */
+bool tl_new_handshake(SSL *ssl)
+{
+	unsigned char finished[EVP_MAX_MD_SIZE];
+
+	return SSL_in_init(ssl) &&
+	       !SSL_get_peer_finished(ssl, finished, sizeof(finished));
+}
+
 /*
- * SSL_free_buffers() refuses while a record is unfinished in either
- * direction, and otherwise only gives back buffers that the next write
- * allocates again. Where unread data makes it refuse, the last state counts.
+ * For a connection that the bridge has not seen from its handshake on.
+ * SSL_free_buffers() refuses while a record is unfinished in either direction,
+ * and otherwise only gives back buffers that the next write allocates again.
+ * While a record is being read it must not be called (CVE-2024-4741); then
+ * the library's last word counts.
  */
 bool tl_write_pending(SSL *ssl)
 {
-	if (SSL_free_buffers(ssl))
+	if (SSL_want_write(ssl))
+		return true;
+	if (SSL_has_pending(ssl) || strcmp(SSL_rstate_string(ssl), "RH"))
 		return false;
-	return !SSL_has_pending(ssl) || SSL_want_write(ssl);
+	return !SSL_free_buffers(ssl);
 }
 
 int tl_write_fd(const SSL *ssl)
@@ -360,10 +374,15 @@ enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 
 enum tl_result tl_continue(SSL *ssl)
 {
+	int type = SSL_get_key_update_type(ssl);
 	int r;
 
 	ERR_clear_error();
 	errno = 0;
+	/* an answer owed to the peer waits for the next SSL_write() otherwise */
+	if (type != SSL_KEY_UPDATE_NONE && !SSL_in_init(ssl) &&
+	    SSL_key_update(ssl, type) <= 0)
+		return TL_OK;	/* not inside an unfinished SSL_write() */
 	r = SSL_do_handshake(ssl);
 	return r > 0 ? TL_OK : result_of(ssl, r);
 }

@@ -35,7 +35,8 @@ static void copy_options(struct ctx_conf *conf, const struct tlssf_options *o)
 /*
  * AUTO gives TLS 1.3 to the kernel only where library and kernel follow a
  * KeyUpdate. Where the method is named, or the application has set the option
- * itself, the kernel gets it all the same, and a KeyUpdate is watched for.
+ * itself, the kernel gets it all the same; the bridge, put in during the
+ * handshake, watches for a KeyUpdate.
  */
 static void set_up_ktls(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 {
@@ -51,10 +52,7 @@ static void set_up_ktls(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 		conf->drop_ktls13 = !safe13;
 		tl_ctx_set_ktls(ctx, true);
 	}
-	if (safe13 || !tl_ctx_ktls(ctx))
-		return;
-	if (!conf->drop_ktls13)
-		conf->watch_ktls13 = tlssf_conn_watch;
+	conf->early = tlssf_conn_watch;
 	tl_ctx_keylog(ctx, conf);
 }
 
@@ -166,11 +164,8 @@ static int may_send(struct conn *c)
 		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
 	if (tlssf_bridge_pending(c->bridge))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
-	if (!c->method) {
-		int named = c->conf->options.method;
-
-		return tlssf_conn_fail(c, c->why_not[named], EOPNOTSUPP);
-	}
+	if (!c->method)
+		return tlssf_conn_fail(c, c->why_not[c->named], EOPNOTSUPP);
 	return 0;
 }
 
@@ -399,10 +394,8 @@ int tlssf_shutdown(struct ssl_st *ssl)
 /* The reason of the fastest method that is not in force. */
 static int main_reason(const struct conn *c)
 {
-	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
-
-	if (named != TLSSF_METHOD_AUTO)
-		return c->why_not[named];
+	if (c->named != TLSSF_METHOD_AUTO)
+		return c->why_not[c->named];
 	return c->why_not[TLSSF_METHOD_SSL_SENDFILE];
 }
 
@@ -411,7 +404,7 @@ static void describe(struct conn *c, struct tlssf_status *st)
 	st->error = c->error;
 	st->dead = c->dead;
 	st->retry_ms = c->retry_ms;
-	if (!c->bridge) {
+	if (!c->examined) {
 		st->reason = c->error ? c->error : TLSSF_REASON_HANDSHAKE;
 		return;
 	}
@@ -447,7 +440,7 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 	if (tlssf_conn_state(ssl, &c))
 		return TLSSF_ERROR;
 	retry_ms = c->retry_ms;
-	if (!c->bridge && tl_ready(ssl))
+	if (!c->examined && tl_ready(ssl))
 		tlssf_conn_enter(ssl, &c);
 	c->retry_ms = retry_ms;
 	describe(c, &st);
