@@ -56,9 +56,22 @@ static void set_up_ktls(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 	tl_ctx_keylog(ctx, conf);
 }
 
+/*
+ * Only the ciphers that a TLS library gives to a kernel, once they are known
+ * to work: asking for others makes the kernel look for modules, slowly.
+ */
+static void probe_what_matters(void)
+{
+	int cipher;
+
+	for (cipher = 0; cipher <= TLSSF_CHACHA20_POLY1305; cipher++) {
+		tlssf_probe_cap(0x0303, cipher);
+		tlssf_probe_cap(0x0304, cipher);
+	}
+}
+
 int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 {
-	struct tlssf_caps caps = { .size = sizeof(caps) };
 	struct ctx_conf *conf;
 	int r = ctx ? check_options(options) : -EINVAL;
 
@@ -81,7 +94,7 @@ int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 		return TLSSF_ERROR;
 	}
 	copy_options(conf, options);
-	tlssf_probe(&caps);
+	probe_what_matters();
 	set_up_ktls(ctx, conf);
 	tl_clear_errors();
 	return 0;
@@ -136,7 +149,11 @@ static int still_dead(struct conn *c)
 /* A post-handshake message of the library's that the socket refused. */
 static int finish_flight(struct conn *c)
 {
-	switch (tl_continue(c->ssl)) {
+	enum tl_result res = tl_continue(c->ssl);
+
+	if (c->dead)	/* it was a KeyUpdate that must not leave */
+		return still_dead(c);
+	switch (res) {
 	case TL_OK:
 		return 0;
 	case TL_WANT_READ:
@@ -144,8 +161,7 @@ static int finish_flight(struct conn *c)
 	case TL_WANT_WRITE:
 		return tlssf_conn_want_write(c);
 	default:
-		return c->dead ? TLSSF_ERROR
-			       : tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 	}
 }
 
