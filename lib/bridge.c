@@ -443,7 +443,7 @@ void tlssf_bridge_gather(struct bridge *b, struct batch *batch)
 void tlssf_bridge_release(struct bridge *b)
 {
 	b->gathering = false;
-	if (b->guard)
+	if (b->guard || b->out->head == b->out->used)
 		drop_batch(b);
 }
 

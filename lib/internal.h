@@ -104,6 +104,15 @@ size_t tlssf_cipher_key_len(int cipher);
 /* bytes that a record is longer than its plaintext, header included */
 size_t tlssf_record_overhead(int version, int cipher);
 
+/* ---- record.c ---- */
+/*
+ * Is `rec` the application data record that `key` makes of `plain` (at most
+ * 256 bytes) with sequence number key->seq? 0, -EBADMSG, -ENOTSUP, -ENOMEM.
+ */
+int tlssf_record_check(const struct kernel_key *key, const unsigned char *rec,
+		       size_t len, const unsigned char *plain,
+		       size_t plain_len);
+
 /* ---- reason.c ---- */
 bool tlssf_tracing(void);
 void tlssf_trace(const void *ssl, const char *fmt, ...)

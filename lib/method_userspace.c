@@ -200,8 +200,8 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 
 	if (s->nonblocking && !tlssf_conn_may_hold(c))
 		return tlssf_conn_want_write(c);
-	if (limit - s->done < target)
-		target = (size_t)(limit - s->done);
+	if (limit - s->done <= BATCH_SMALL)
+		target = BATCH_SMALL;
 	b = tlssf_batch_get(target);
 	if (!b)
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);

@@ -15,9 +15,6 @@
 #define TLS13		0x0304
 #define RETRY_MS	1000u	/* a "no" is believed that long */
 #define RETRY_FACTOR	16u	/* and that many times what it took to learn */
-#define HEADER_LEN	5u
-#define TAG_LEN		16u
-#define EXPLICIT_LEN	8u
 #define PLAIN_LEN	64u
 #define RECORD_LEN	(PLAIN_LEN + 32u)	/* overhead is 29 at most */
 #define RECV_TRIES	64	/* pieces and signals in one record */
@@ -150,9 +147,9 @@ static int open_pair(struct trial *t)
 	uint64_t start = tlssf_sys.now_ms();
 	int err;
 
+	memset(t, 0, sizeof(*t));
 	if (start < cache.until)
 		return cache.error;
-	memset(t, 0, sizeof(*t));
 	err = tlssf_sys.tcp_pair(t->fds);
 	if (err) {
 		if (cache.ulp != TLSSF_ULP_LOADED)
@@ -192,76 +189,6 @@ static int install_key(struct trial *t, int version, int cipher,
 	return err;
 }
 
-static bool explicit_nonce(const struct kernel_key *k)
-{
-	return k->version == TLS12 && k->cipher != TLSSF_CHACHA20_POLY1305;
-}
-
-static void put_seq(unsigned char *p, uint64_t seq)
-{
-	for (unsigned int i = 0; i < 8; i++)
-		p[i] = (unsigned char)(seq >> (56 - 8 * i));
-}
-
-/* RFC 5288 3 and RFC 6655 3: as given; RFC 8446 5.3 and RFC 7905 2: XORed. */
-static void make_nonce(const struct kernel_key *k, unsigned char nonce[12])
-{
-	unsigned char seq[8];
-
-	memcpy(nonce, k->nonce, sizeof(k->nonce));
-	if (explicit_nonce(k))
-		return;
-	put_seq(seq, k->seq);
-	for (unsigned int i = 0; i < sizeof(seq); i++)
-		nonce[4 + i] ^= seq[i];
-}
-
-/* RFC 8446 5.2: the record header; RFC 5246 6.2.3.3: number, header, length. */
-static size_t make_aad(const struct kernel_key *k, const unsigned char *rec,
-		       unsigned char aad[13])
-{
-	if (k->version == TLS13) {
-		memcpy(aad, rec, HEADER_LEN);
-		return HEADER_LEN;
-	}
-	put_seq(aad, k->seq);
-	memcpy(aad + 8, rec, 3);
-	aad[11] = 0;
-	aad[12] = PLAIN_LEN;
-	return 13;
-}
-
-/* Is `rec` what the key should have made of `plain`? */
-static int open_record(struct trial *t, const unsigned char *rec, size_t len,
-		       const unsigned char *plain)
-{
-	const struct kernel_key *k = &t->key;
-	size_t start = HEADER_LEN + (explicit_nonce(k) ? EXPLICIT_LEN : 0);
-	size_t inner = PLAIN_LEN + (k->version == TLS13 ? 1 : 0);
-	unsigned char nonce[12], aad[13], out[RECORD_LEN];
-	size_t aad_len;
-	ssize_t n;
-
-	if (rec[0] != RECORD_DATA || rec[1] != 3 || rec[2] != 3 ||
-	    (size_t)(rec[3] << 8 | rec[4]) != len - HEADER_LEN)
-		return -EBADMSG;
-	make_nonce(k, nonce);
-	if (explicit_nonce(k) && memcmp(rec + HEADER_LEN, nonce + 4, 8))
-		return -EBADMSG;
-	aad_len = make_aad(k, rec, aad);
-	n = tl_aead_open(k->cipher, k->key, nonce, aad, aad_len, rec + start,
-			 len - start, out);
-	if (n == -ENOTSUP)	/* the TLS library cannot judge it */
-		return 0;
-	if (n < 0)
-		return (int)n;
-	if ((size_t)n != inner || memcmp(out, plain, PLAIN_LEN) ||
-	    (k->version == TLS13 && out[PLAIN_LEN] != RECORD_DATA))
-		return -EBADMSG;
-	t->opened = true;
-	return 0;
-}
-
 static int receive(int fd, unsigned char *buf, size_t len)
 {
 	size_t got = 0;
@@ -295,7 +222,12 @@ static int round_trip(struct trial *t)
 	if (n != (ssize_t)sizeof(plain))
 		return n < 0 ? (int)n : -EIO;
 	err = receive(t->fds[1], rec, len);
-	return err ? err : open_record(t, rec, len, plain);
+	if (err)
+		return err;
+	err = tlssf_record_check(&t->key, rec, len, plain, sizeof(plain));
+	t->opened = err == 0;
+	/* -ENOTSUP: the TLS library here cannot judge it */
+	return err == -ENOTSUP ? 0 : err;
 }
 
 /* ---- what is learned, under the lock ---- */
