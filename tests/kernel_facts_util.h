@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What kernel_facts.c needs to watch the kernel from outside: a loopback TCP
+ * pair, key material in the layout of linux/tls.h, and a peer that takes the
+ * records apart with libcrypto alone.
+ */
+#ifndef TLSSF_KERNEL_FACTS_UTIL_H
+#define TLSSF_KERNEL_FACTS_UTIL_H
+
+#include <check.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Constants that older headers lack; the numbers are the kernel's ABI. */
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+#ifndef TLS_TX_ZEROCOPY_RO
+#define TLS_TX_ZEROCOPY_RO 3
+#endif
+#ifndef TLS_TX_MAX_PAYLOAD_LEN
+#define TLS_TX_MAX_PAYLOAD_LEN 5
+#endif
+
+#define V12 0x0303
+#define V13 0x0304
+#define N_AEAD 8
+#define AES128GCM 0	/* index into aeads[] */
+#define CHACHA20 3
+#define RECORD_MAX 16384
+#define INFO_MAX 56
+#define MAX_PLAIN (1 << 20)
+#define MAX_RECORDS 256
+#define PATIENCE 10000	/* ms: the guests are slow */
+#define QUIET 250	/* ms without a byte: nothing is coming */
+
+enum { TYPE_ALERT = 21, TYPE_HANDSHAKE = 22, TYPE_DATA = 23 };
+/* tcpi_state; the kernel's numbers (netinet/tcp.h clashes with linux/tcp.h) */
+enum { ST_ESTABLISHED = 1, ST_FIN_WAIT1 = 4, ST_FIN_WAIT2 = 5, ST_CLOSE = 7 };
+
+struct aead {
+	const char *word;	/* its part of the word in TLSSF_EXPECT */
+	const char *evp;	/* libcrypto's name */
+	uint16_t id;
+	uint8_t iv, key, salt;	/* their sizes in the crypto_info */
+};
+extern const struct aead aeads[N_AEAD];
+
+/* One direction's keys: the bytes that setsockopt(TLS_TX) takes. */
+struct keys {
+	const struct aead *aead;
+	uint16_t version;
+	unsigned int len;
+	_Alignas(8) unsigned char info[INFO_MAX];
+};
+
+struct record {
+	uint8_t type;
+	uint16_t len;		/* of the plaintext */
+};
+
+/* The receiving end. Plaintext of all record types is kept in one row. */
+struct peer {
+	int fd;
+	struct keys keys;
+	uint64_t seq;
+	unsigned int key_records;	/* records opened with these keys */
+	bool eof;
+	int error;
+	size_t wire_total;
+	size_t wire_len;
+	size_t plain_len;
+	unsigned int n_records;
+	struct record records[MAX_RECORDS];
+	unsigned char wire[2 * RECORD_MAX + 512];
+	unsigned char plain[MAX_PLAIN];
+};
+
+struct conn {
+	int tx;
+	int file;
+	uint64_t base;		/* bytes in TCP before the first record */
+	uint64_t seq0;
+	struct keys keys;
+	struct peer peer;
+};
+
+/* One connection a test; setup and teardown are Check's fixture. */
+extern struct conn c;
+extern int spare[2];			/* closed by teardown */
+extern unsigned char buf[4 * RECORD_MAX];	/* that pattern */
+extern volatile sig_atomic_t pipes;	/* SIGPIPEs caught */
+void setup(void);
+void teardown(void);
+TCase *send_tcase(void);
+void assert_errno(ssize_t r, int want);
+
+/* Sizes of 0 leave the kernel's default. */
+void conn_open(int sndbuf, int rcvbuf);
+/* conn_open, ULP and TLS_TX; fails the test when the kernel refuses. */
+void conn_open_tls(uint16_t version, const struct aead *a, int sndbuf,
+		   int rcvbuf);
+/* TLS 1.3, AES-128-GCM, the kernel's buffers */
+void open_default(void);
+void conn_close(void);
+/* setsockopt of an int; 0 or an errno */
+int opt_int(int fd, int level, int name, int value);
+void close_fd(int *fd);
+/* An unnamed file; its bytes are a pattern of the offset. */
+int memory_file(size_t size);
+void nonblocking(int fd, bool on);
+void set_linger(int fd, int seconds);
+
+void keys_make(struct keys *k, uint16_t version, const struct aead *a,
+	       uint64_t seq);
+unsigned int overhead(const struct keys *k);
+/* Both give 0 or an errno. */
+int set_ulp(int fd);
+int set_tx(int fd, const struct keys *k);
+
+ssize_t send_cmsg(int fd, uint8_t type, const void *data, size_t len,
+		  int flags);
+/* The zero-length cmsg 23: pushes an open record, adds none. */
+ssize_t push_open(int fd);
+uint64_t rec_seq(void);
+int tcp_state(int fd);
+int out_queue(int fd);
+short poll_now(int fd);
+/* Wire bytes that the kernel still holds above TCP. */
+int64_t pending(uint64_t accepted);
+
+/* Does this libcrypto have the cipher? */
+bool can_open(const struct aead *a);
+/* Take what has arrived, at most max bytes. Returns bytes, 0 if nothing. */
+size_t peer_take(struct peer *p, size_t max);
+bool peer_wait(struct peer *p, size_t plain, int ms);
+/* Read until end, error or ms without a byte; true at the end of stream. */
+bool peer_finish(struct peer *p, int ms);
+bool peer_quiet(struct peer *p, int ms);
+/* The plaintext after from is the file's from off on. */
+bool peer_matches(const struct peer *p, size_t from, size_t off);
+
+/* Compare what was seen with TLSSF_EXPECT, both ways; returns what was seen. */
+bool feature(const char *word, bool shown);
+
+#endif
