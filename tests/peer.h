@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The other end of a test: a child process with a plain OpenSSL connection
+ * that knows nothing of libtlssf. It does nothing until told, so an idle peer
+ * is a stalled reader; each command is answered by one report.
+ */
+#ifndef TLSSF_TEST_PEER_H
+#define TLSSF_TEST_PEER_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* In all test data, so that plaintext on the wire can be seen. */
+#define MARKER		"<tlssf plaintext>"
+#define MARKER_LEN	(sizeof(MARKER) - 1)
+
+struct peer_conf {
+	unsigned short port;	/* on 127.0.0.1 */
+	int version;		/* TLS1_2_VERSION ...; 0: any */
+	const char *cipher;	/* OpenSSL's name; NULL: any */
+	int rcvbuf;		/* SO_RCVBUF before connect; 0: default */
+	int max_fragment;	/* TLSEXT_max_fragment_length_...; 0: none */
+	const char *name;	/* server name indication; NULL: none */
+	SSL_CTX *server;	/* not NULL: the peer is the TLS server */
+};
+
+enum peer_op {
+	PEER_READ,	/* until n more bytes have come, or the end */
+	PEER_WRITE,	/* n bytes of SSL_write */
+	PEER_KEY_UPDATE, /* n: SSL_KEY_UPDATE_REQUESTED or _NOT_REQUESTED */
+	PEER_NOTIFY,	/* send close_notify */
+	PEER_FIN,	/* shutdown(SHUT_WR) without close_notify */
+	PEER_CLOSE,	/* close() without close_notify */
+	PEER_RESET,	/* close() with a TCP reset */
+	PEER_RENEGOTIATE, /* ask for a new handshake, TLS 1.2 */
+};
+
+struct peer_command {
+	int op;			/* enum peer_op */
+	uint64_t n;
+	/* PEER_READ */
+	unsigned int stall_us;	/* nothing at all for so long */
+	size_t chunk;		/* then bytes per SSL_read; 0: 16 KiB */
+	unsigned int pause_us;	/* and a pause after each */
+	uint64_t update_every;	/* and a KeyUpdate request every so many */
+};
+
+#define PEER_ALL UINT64_MAX	/* PEER_READ until the end */
+
+enum peer_end {
+	END_NONE,	/* still open */
+	END_NOTIFY,	/* close_notify: the stream is complete */
+	END_ALERT,	/* fatal alert received, see alert_in */
+	END_BROKEN,	/* the peer itself gave up, see alert_out */
+	END_EOF,	/* FIN without close_notify */
+	END_RESET,
+	END_TIMEOUT,	/* nothing came for PEER_PATIENCE seconds */
+	END_FAILED,	/* something else */
+};
+
+#define PEER_PATIENCE	20
+
+struct peer_report {
+	uint64_t bytes;		/* read since the last report */
+	unsigned char sha[32];	/* SHA-256 of those */
+	uint64_t total;		/* bytes read since the handshake */
+	uint64_t records;	/* protected records read, of any type */
+	uint64_t data_records;	/* of those, application data */
+	size_t max_record;	/* longest body on the wire, as sealed */
+	unsigned int nonce_repeats; /* explicit nonces seen twice (TLS 1.2) */
+	unsigned int markers;	/* MARKER seen on the wire, unprotected */
+	unsigned int updates;	/* KeyUpdates received */
+	int end;		/* enum peer_end */
+	int alert_in;		/* last alert received and sent, -1: none */
+	int alert_out;
+	int result;		/* of the command: 0, or -1 */
+};
+
+struct peer {
+	pid_t pid;
+	int control;
+};
+
+/* Start it; it connects at once. 0 or -errno. */
+int peer_start(struct peer *p, const struct peer_conf *conf);
+/* Give a command, without waiting. 0 or -errno. */
+int peer_tell(struct peer *p, const struct peer_command *command);
+/* Wait for the report: first of the handshake, then one for each command. */
+int peer_hear(struct peer *p, struct peer_report *report);
+/* End it: safe to repeat, and on a peer that was never started. */
+void peer_stop(struct peer *p);
+
+#endif

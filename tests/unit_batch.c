@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/* The batch of sealed records, its marks, and the cache it comes from. */
+#include "internal.h"
+#include "util.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The sum of 0 to i - 1. */
+#define SUM_BELOW(i)	((i) * ((i) - 1) / 2)
+#define SMALL_CAP	(BATCH_SMALL + BATCH_SLACK)
+#define LARGE_CAP	(BATCH_LARGE + BATCH_SLACK)
+#define MAX_RECORDS	400
+
+static unsigned char record[1u << 20];
+
+/* What was put in, in bytes of the whole stream. */
+static struct {
+	size_t end[MAX_RECORDS], plain[MAX_RECORDS];
+	int records;
+	size_t base;		/* stream position of data[0] */
+	size_t told;
+} model;
+
+/* ---- records in and out ---- */
+
+/* Append a sealed record of the stream's own pattern, and mark it. */
+static void add_record(struct batch **b, size_t plain, size_t sealed)
+{
+	int i = model.records++;
+
+	model.end[i] = (i ? model.end[i - 1] : 0) + sealed;
+	model.plain[i] = plain;
+	fill(record, model.end[i] - sealed, sealed);
+	ck_assert_int_eq(tlssf_batch_append(b, record, sealed), 0);
+	tlssf_batch_mark(*b, plain);
+}
+
+static size_t plain_out(size_t out)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < model.records && model.end[i] <= out; i++)
+		n += model.plain[i];
+	return n;
+}
+
+static void assert_content(const struct batch *b)
+{
+	size_t left = b->used - b->head;
+
+	ck_assert_uint_le(b->used, b->cap);
+	fill(record, model.base + b->head, left);
+	ck_assert_mem_eq(b->data + b->head, record, left);
+}
+
+static void assert_told(struct batch *b)
+{
+	model.told += tlssf_batch_taken(b);
+	ck_assert_uint_eq(model.told, plain_out(model.base + b->head));
+	ck_assert_uint_eq(tlssf_batch_taken(b), 0);	/* only once */
+}
+
+/* Look before and at the end of each record that is not out yet. */
+static void walk(struct batch *b)
+{
+	for (int i = 0; i < model.records; i++)
+		for (int d = 1; d >= 0; d--) {
+			size_t out = model.end[i] - (size_t)d;
+
+			if (out < model.base + b->head)
+				continue;
+			b->head = out - model.base;
+			assert_told(b);
+		}
+	ck_assert_uint_eq(b->head, b->used);
+}
+
+/* Settle, with what that changes. */
+static struct batch *settle(struct batch *b)
+{
+	size_t out = model.base + b->head;
+	struct batch *s = tlssf_batch_settle(b);
+
+	model.base = out - s->head;
+	return s;
+}
+
+static void forget(void)
+{
+	memset(&model, 0, sizeof(model));
+}
+
+/* ---- marks ---- */
+
+START_TEST(marks_tell_whole_records)
+{
+	struct batch *b = tlssf_batch_get(1);
+
+	for (size_t i = 1; i <= 10; i++)
+		add_record(&b, i, i + 22);
+	walk(b);
+	ck_assert_uint_eq(model.told, 55);
+	tlssf_batch_put(b);
+}
+END_TEST
+
+/* Never more than is out; what is merged is told once all of it is. */
+START_TEST(marks_merge_when_they_run_out)
+{
+	struct batch *b = tlssf_batch_get(1);
+	size_t told = 0;
+
+	for (size_t i = 0; i < BATCH_MARKS + 20; i++)
+		add_record(&b, 100 + i, 122 + i);
+	ck_assert_uint_eq(b->nmarks, BATCH_MARKS);
+	for (; b->head < b->used; b->head++) {
+		size_t out = plain_out(b->head);
+
+		told += tlssf_batch_taken(b);
+		ck_assert_uint_le(told, out);
+		if (b->head < model.end[BATCH_MARKS - 2] + 1)
+			ck_assert_uint_eq(told, out);
+	}
+	told += tlssf_batch_taken(b);
+	ck_assert_uint_eq(told, plain_out(b->used));
+	ck_assert_uint_eq(model.end[model.records - 1], b->used);
+	tlssf_batch_put(b);
+}
+END_TEST
+
+/* ---- growth ---- */
+
+START_TEST(padded_records_make_it_grow)
+{
+	static const size_t targets[] = { 1, BATCH_SMALL, BATCH_SMALL + 1,
+					  BATCH_LARGE };
+	struct batch *b;
+
+	for (int t = 0; t < 4; t++) {
+		forget();
+		b = tlssf_batch_get(targets[t]);
+		for (int i = 0; i < 60; i++)
+			add_record(&b, 1, RECORD_MAX + 256 + 5);
+		ck_assert_uint_gt(b->cap, b->used - 1);
+		assert_content(b);
+		walk(b);
+		tlssf_batch_put(b);
+	}
+}
+END_TEST
+
+/* The last byte that fits, and the first that does not. */
+START_TEST(growth_at_the_edge)
+{
+	for (int d = -1; d <= 1; d++) {
+		struct batch *b = tlssf_batch_get(1);
+
+		forget();
+		add_record(&b, 1, SMALL_CAP - 10);
+		add_record(&b, 1, (size_t)(10 + d));
+		if (d <= 0)
+			ck_assert_uint_eq(b->cap, SMALL_CAP);
+		else
+			ck_assert_uint_gt(b->cap, SMALL_CAP);
+		assert_content(b);
+		tlssf_batch_put(b);
+	}
+}
+END_TEST
+
+/* ---- settle ---- */
+
+/* With `asked` the marks were looked at before, else they lie behind head. */
+static void settle_at(size_t head, bool asked)
+{
+	struct batch *b = tlssf_batch_get(BATCH_LARGE), *s;
+	size_t rest;
+
+	forget();
+	for (size_t i = 0; i < 30; i++)
+		add_record(&b, 8000 + i, 8022 + i);
+	b->head = head;
+	if (asked)
+		assert_told(b);
+	rest = b->used - b->head;
+	s = settle(b);
+	ck_assert_uint_eq(s->used - s->head, rest);
+	ck_assert_uint_eq(s->cap, rest > SMALL_CAP ? LARGE_CAP : SMALL_CAP);
+	assert_content(s);
+	walk(s);
+	tlssf_batch_put(s);
+}
+
+START_TEST(settle_keeps_marks_right)
+{
+	for (size_t i = 0; i <= 30; i++) {
+		size_t end = 8022 * i + SUM_BELOW(i);
+
+		for (int d = -1; d <= 1; d++) {
+			if ((i == 0 && d < 0) || (i == 30 && d > 0))
+				continue;
+			settle_at(end + (size_t)d, _i);
+		}
+	}
+}
+END_TEST
+
+START_TEST(settle_at_the_limit)
+{
+	for (int d = -1; d <= 1; d++) {
+		struct batch *b = tlssf_batch_get(BATCH_LARGE);
+
+		forget();
+		add_record(&b, 5, BATCH_LARGE);
+		b->head = BATCH_LARGE - (size_t)(SMALL_CAP + d);
+		b = settle(b);
+		ck_assert_uint_eq(b->cap, d <= 0 ? SMALL_CAP : LARGE_CAP);
+		assert_content(b);
+		b->head = b->used;
+		assert_told(b);
+		tlssf_batch_put(b);
+	}
+}
+END_TEST
+
+/* More marks than one holds, the first ones used up, then settled. */
+START_TEST(settle_full_marks)
+{
+	struct batch *b = tlssf_batch_get(BATCH_LARGE);
+
+	for (size_t i = 0; i < BATCH_MARKS; i++)
+		add_record(&b, 4000, 4022);
+	b->head = b->used - SMALL_CAP;
+	assert_told(b);
+	b = settle(b);
+	ck_assert_uint_eq(b->cap, SMALL_CAP);
+	walk(b);
+	ck_assert_uint_eq(model.told, BATCH_MARKS * 4000u);
+	tlssf_batch_put(b);
+}
+END_TEST
+
+START_TEST(settle_leaves_the_small_one_alone)
+{
+	struct batch *b = tlssf_batch_get(1);
+
+	add_record(&b, 10, 32);
+	ck_assert_ptr_eq(tlssf_batch_settle(b), b);
+	assert_content(b);
+	tlssf_batch_put(b);
+}
+END_TEST
+
+/* ---- the cache ---- */
+
+START_TEST(sizes)
+{
+	static const struct { size_t target, cap; } want[] = {
+		{ 0, SMALL_CAP }, { 1, SMALL_CAP },
+		{ BATCH_SMALL, SMALL_CAP }, { BATCH_SMALL + 1, LARGE_CAP },
+		{ BATCH_LARGE, LARGE_CAP },
+	};
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		struct batch *b = tlssf_batch_get(want[i].target);
+
+		ck_assert_uint_eq(b->cap, want[i].cap);
+		tlssf_batch_put(b);
+	}
+	tlssf_batch_put(NULL);
+}
+END_TEST
+
+START_TEST(cache_gives_back_an_empty_one)
+{
+	static const size_t targets[] = { BATCH_SMALL, BATCH_LARGE };
+
+	for (int i = 0; i < 2; i++) {
+		struct batch *b = tlssf_batch_get(targets[i]), *again, *other;
+
+		forget();
+		add_record(&b, 10, 100);
+		add_record(&b, 10, 100);
+		b->head = 150;
+		assert_told(b);
+		tlssf_batch_put(b);
+		again = tlssf_batch_get(targets[i]);
+		ck_assert_ptr_eq(again, b);
+		ck_assert_uint_eq(again->head | again->used, 0);
+		ck_assert_uint_eq(again->nmarks | again->next_mark, 0);
+		other = tlssf_batch_get(targets[i]);	/* only one is kept */
+		ck_assert_ptr_ne(other, again);
+		tlssf_batch_put(again);
+		tlssf_batch_put(other);
+		ck_assert_ptr_eq(tlssf_batch_get(targets[i]), again);
+		tlssf_batch_put(again);
+	}
+}
+END_TEST
+
+static size_t allocated(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+/* A batch that grew is of no size that anybody asks for. */
+START_TEST(grown_ones_are_not_kept)
+{
+	size_t before;
+
+	tlssf_batch_put(tlssf_batch_get(1));
+	before = allocated();
+	for (int i = 0; i < 20; i++) {
+		struct batch *b = tlssf_batch_get(1);
+
+		forget();
+		add_record(&b, 1, SMALL_CAP + 1);
+		tlssf_batch_put(b);
+	}
+	ck_assert_uint_le(allocated(), before + SMALL_CAP);
+}
+END_TEST
+
+static void *use_the_cache(void *arg)
+{
+	struct batch *s = tlssf_batch_get(BATCH_SMALL);
+	struct batch *l = tlssf_batch_get(BATCH_LARGE);
+
+	*(unsigned char **)arg = tlssf_plain_buffer();
+	ck_assert_ptr_nonnull(*(unsigned char **)arg);
+	memset(*(unsigned char **)arg, 1, PLAIN_SIZE);
+	tlssf_batch_put(l);
+	tlssf_batch_put(s);
+	return NULL;
+}
+
+static void run_thread(unsigned char **plain)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, use_the_cache, plain),
+			 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+/* 600 KiB a thread would stay behind. (Sanitizers look for leaks instead.) */
+START_TEST(thread_exit_frees_the_cache)
+{
+	unsigned char *plain;
+	size_t before;
+
+	run_thread(&plain);
+	before = allocated();
+	for (int i = 0; i < 20; i++)
+		run_thread(&plain);
+	ck_assert_uint_le(allocated(), before + SMALL_CAP);
+}
+END_TEST
+
+START_TEST(plain_buffer_is_the_threads_own)
+{
+	unsigned char *mine = tlssf_plain_buffer(), *other;
+
+	ck_assert_ptr_nonnull(mine);
+	memset(mine, 0xa5, PLAIN_SIZE);
+	run_thread(&other);
+	ck_assert_ptr_ne(other, mine);
+	ck_assert_ptr_eq(tlssf_plain_buffer(), mine);
+	ck_assert_uint_eq(mine[0] & mine[PLAIN_SIZE - 1], 0xa5);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("unit_batch");
+	TCase *marks = add_case(suite, "marks", 30);
+	TCase *moves = add_case(suite, "settle", 60);
+	TCase *cache = add_case(suite, "cache", 30);
+
+	tcase_add_test(marks, marks_tell_whole_records);
+	tcase_add_test(marks, marks_merge_when_they_run_out);
+	tcase_add_test(marks, padded_records_make_it_grow);
+	tcase_add_test(marks, growth_at_the_edge);
+	tcase_add_loop_test(moves, settle_keeps_marks_right, 0, 2);
+	tcase_add_test(moves, settle_at_the_limit);
+	tcase_add_test(moves, settle_full_marks);
+	tcase_add_test(moves, settle_leaves_the_small_one_alone);
+	tcase_add_test(cache, sizes);
+	tcase_add_test(cache, cache_gives_back_an_empty_one);
+	tcase_add_test(cache, grown_ones_are_not_kept);
+	tcase_add_test(cache, thread_exit_frees_the_cache);
+	tcase_add_test(cache, plain_buffer_is_the_threads_own);
+	return run_suite("unit_batch", suite);
+}

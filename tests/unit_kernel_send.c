@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/* The method ssl_sendfile against a scripted kernel. */
+#include "scripted_sys.h"
+#include "unit_kernel_send_world.h"
+
+#define PER_CALL	(1u << 20)	/* the default of max_per_call */
+
+/* ---- which pieces, and which of them leave a record open ---- */
+
+/* The job goes in one call, and no record is left open. */
+static void run_job(size_t header, uint64_t file, size_t trailer)
+{
+	struct tlssf_job job = make_job(header, file, trailer);
+
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
+	ck_assert_uint_eq(job.done, header + file + trailer);
+	ck_assert(!tl_conn(w.p.ssl)->ktx.open);
+}
+
+START_TEST(small_jobs_share_a_record)
+{
+	world_open();
+	for (w.blocking = 0;; w.blocking = 1) {
+		run_job(100, 1000, 10);
+		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 1000 },
+			   { BY_SEND, 0, 10 });
+		run_job(100, RECORD_MAX - 100, 0);
+		ASSERT_LOG({ BY_SEND_MORE, 0, 100 },
+			   { BY_FILE, 7, RECORD_MAX - 100 });
+		run_job(100, 0, 50);
+		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_SEND, 0, 50 });
+		run_job(0, 100, 50);
+		ASSERT_LOG({ BY_FILE, 7, 100 }, { BY_SEND, 0, 50 });
+		run_job(RECORD_MAX, 0, 0);
+		ASSERT_LOG({ BY_SEND, 0, RECORD_MAX });
+		if (w.blocking)
+			break;
+	}
+	world_close();
+}
+END_TEST
+
+START_TEST(large_jobs_do_not)
+{
+	world_open();
+	run_job(100, RECORD_MAX - 99, 0);
+	ASSERT_LOG({ BY_SEND, 0, 100 }, { BY_FILE, 7, RECORD_MAX - 99 });
+	run_job(100, RECORD_MAX - 100, 1);
+	ASSERT_LOG({ BY_SEND, 0, 100 }, { BY_FILE, 7, RECORD_MAX - 100 },
+		   { BY_SEND, 0, 1 });
+	run_job(50000, 5, 50000);
+	ASSERT_LOG({ BY_SEND, 0, 50000 }, { BY_FILE, 7, 5 },
+		   { BY_SEND, 0, 50000 });
+	world_close();
+}
+END_TEST
+
+START_TEST(one_call_is_capped)
+{
+	world_open();
+	w.file_size = 0x90000000u;
+	w.blocking = true;
+	ck_assert_int_eq(send_file(1, SIZE_MAX), 0x8fffffff);
+	ASSERT_LOG({ BY_FILE, 1, 0x7ffff000u },
+		   { BY_FILE, 0x7ffff001u, 0x8fffffffu - 0x7ffff000u });
+	ck_assert_int_eq(send_file(1, 0x7ffff000u), 0x7ffff000);
+	ASSERT_LOG({ BY_FILE, 1, 0x7ffff000u });
+	w.blocking = false;
+	ck_assert_int_eq(send_file(1, SIZE_MAX), PER_CALL);
+	ASSERT_LOG({ BY_FILE, 1, PER_CALL });
+	world_close();
+}
+END_TEST
+
+START_TEST(clamped_to_the_file)
+{
+	world_open();
+	w.file_size = 1000;
+	ck_assert_int_eq(send_file(0, SIZE_MAX), 1000);
+	ASSERT_LOG({ BY_FILE, 0, 1000 });
+	ck_assert_int_eq(send_file(999, 2), 1);
+	ASSERT_LOG({ BY_FILE, 999, 1 });
+	ck_assert_int_eq(send_file(1000, 1), 0);
+	ck_assert_int_eq(send_file(0, 0), 0);
+	ck_assert_uint_eq(w.logged, 0);
+	world_close();
+}
+END_TEST
+
+/* ---- short counts ---- */
+
+/* Go on until the socket refuses; the open record waits for more. */
+START_TEST(short_count_nonblocking)
+{
+	world_open();
+	answer(300, 200, -EAGAIN);
+	ck_assert_int_eq(send_file(0, 1000), 500);
+	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_FILE, 300, 700 },
+		   { BY_FILE, 500, 500 });
+	answer(-EAGAIN, ALL, ALL);
+	ck_assert_int_eq(send_file(500, 500), TLSSF_WANT_WRITE);
+	ASSERT_LOG({ BY_FILE, 500, 500 });
+	ck_assert_int_eq(send_file(500, 500), 500);
+	ASSERT_LOG({ BY_FILE, 500, 500 });
+	ck_assert(!tl_conn(w.p.ssl)->ktx.open);
+	world_close();
+}
+END_TEST
+
+/* A signal or SO_SNDTIMEO: told at once, and nothing is left open. */
+START_TEST(short_count_blocking)
+{
+	struct tlssf_job job;
+
+	world_open();
+	w.blocking = true;
+	answer(300, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 1000), 300);
+	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_PUSH, 0, 0 });
+	answer(-EINTR, ALL, ALL);
+	ck_assert_int_eq(send_file(300, 700), TLSSF_WANT_WRITE);
+	ASSERT_LOG({ BY_FILE, 300, 700 });	/* nothing was open */
+	job = make_job(100, 900, 0);
+	answer(ALL, -EAGAIN, ALL);
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), TLSSF_WANT_WRITE);
+	ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 900 },
+		   { BY_PUSH, 0, 0 });
+	ck_assert_uint_eq(job.done, 100);
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
+	ASSERT_LOG({ BY_FILE, 7, 900 });
+	world_close();
+}
+END_TEST
+
+/* A short header is open, too; flush closes it before it looks. */
+START_TEST(flush_pushes_what_is_open)
+{
+	struct tlssf_job job;
+
+	world_open();
+	job = make_job(100, 100000, 0);
+	answer(60, -EAGAIN, ALL);
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), TLSSF_WANT_WRITE);
+	ck_assert_uint_eq(job.done, 60);
+	ASSERT_LOG({ BY_SEND, 0, 100 }, { BY_SEND, 0, 40 });
+	ck_assert_int_eq(tlssf_flush(w.p.ssl), TLSSF_WANT_WRITE);
+	ASSERT_LOG({ BY_PUSH, 0, 0 });
+	w.tcp.in_tcp = 60;	/* the scripted number never rises */
+	ck_assert_int_eq(tlssf_flush(w.p.ssl), 0);
+	ck_assert_uint_eq(w.logged, 0);
+	world_close();
+}
+END_TEST
+
+/* The file was cut: an end for tlssf_send(), told for a job. */
+START_TEST(file_ends_early)
+{
+	struct tlssf_job job;
+
+	world_open();
+	answer(0, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 1000), 0);
+	ASSERT_LOG({ BY_FILE, 0, 1000 });
+	answer(300, 0, ALL);
+	ck_assert_int_eq(send_file(0, 1000), 300);
+	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_FILE, 300, 700 },
+		   { BY_PUSH, 0, 0 });
+	job = make_job(100, 900, 5);
+	answer(ALL, 0, ALL);
+	assert_error(tlssf_send_job(w.p.ssl, &job), ENODATA,
+		     TLSSF_REASON_FILE_TRUNCATED, false);
+	ck_assert_uint_eq(job.done, 100);
+	ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 900 },
+		   { BY_PUSH, 0, 0 });
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
+	world_close();
+}
+END_TEST
+
+/* ---- waiting ---- */
+
+/* Kernel TLS may refuse while POLLOUT is ready: say how long to wait. */
+START_TEST(retry_ms_backs_off)
+{
+	static const unsigned int ms[] = { 1, 2, 4, 8, 16, 32, 64, 64 };
+
+	world_open();
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 8; i++) {
+			answer(-EAGAIN, ALL, ALL);
+			w.revents = POLLOUT;
+			ck_assert_int_eq(send_file(0, 10), TLSSF_WANT_WRITE);
+			ck_assert_uint_eq(status_now().retry_ms, ms[i]);
+		}
+		ck_assert_int_eq(send_file(0, 10), 10);
+	}
+	w.revents = 0;
+	answer(-EAGAIN, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 10), TLSSF_WANT_WRITE);
+	ck_assert_uint_eq(status_now().retry_ms, 0);
+	world_close();
+}
+END_TEST
+
+/* Linux before 6.5 keeps records in TCP unsent without this. */
+START_TEST(want_pushes_tcp)
+{
+	unsigned int before;
+
+	world_open();
+	before = script_count(CALL_tcp_push);
+	answer(-EAGAIN, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 10), TLSSF_WANT_WRITE);
+	ck_assert_uint_gt(script_count(CALL_tcp_push), before);
+	world_close();
+}
+END_TEST
+
+START_TEST(no_call_inside_an_unfinished_write)
+{
+	world_open();
+	w.p.wire.room = 0;
+	ck_assert_int_eq(SSL_write(w.p.ssl, "hello", 5), -1);
+	assert_error(send_file(0, 10), EBUSY, TLSSF_REASON_PENDING_WRITE,
+		     false);
+	ck_assert_uint_eq(w.logged, 0);
+	w.p.wire.room = UNLIMITED;
+	ck_assert_int_eq(SSL_write(w.p.ssl, "hello", 5), 5);
+	ck_assert_int_eq(send_file(0, 10), 10);
+	w.p.wire.writes = 0;
+	world_close();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("unit_kernel_send");
+	TCase *pieces = add_case(suite, "pieces", 30);
+	TCase *counts = add_case(suite, "counts", 30);
+	TCase *waits = add_case(suite, "waits", 30);
+
+	tcase_add_test(pieces, small_jobs_share_a_record);
+	tcase_add_test(pieces, large_jobs_do_not);
+	tcase_add_test(pieces, one_call_is_capped);
+	tcase_add_test(pieces, clamped_to_the_file);
+	tcase_add_test(counts, short_count_nonblocking);
+	tcase_add_test(counts, short_count_blocking);
+	tcase_add_test(counts, flush_pushes_what_is_open);
+	tcase_add_test(counts, file_ends_early);
+	tcase_add_test(waits, retry_ms_backs_off);
+	tcase_add_test(waits, want_pushes_tcp);
+	tcase_add_test(waits, no_call_inside_an_unfinished_write);
+	add_error_tests(suite);
+	return run_suite("unit_kernel_send", suite);
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/* Every errno at every call of the method ssl_sendfile. */
+#include "unit_kernel_send_world.h"
+
+/* What an errno of sendfile(2) means: of the file, a passing one, or the end
+ * of the connection. */
+static const struct verdict {
+	int err, reason, told;
+	bool dead;
+} verdicts[] = {
+	{ EBADF, TLSSF_REASON_BAD_FD, EBADF, false },
+	{ EIO, TLSSF_REASON_FILE_READ, EIO, false },
+	{ EINVAL, TLSSF_REASON_FILE_READ, EINVAL, false },
+	{ EFAULT, TLSSF_REASON_FILE_READ, EFAULT, false },
+	{ ESPIPE, TLSSF_REASON_FILE_READ, ESPIPE, false },
+	{ EISDIR, TLSSF_REASON_FILE_READ, EISDIR, false },
+	{ ENXIO, TLSSF_REASON_FILE_READ, ENXIO, false },
+	{ ENODEV, TLSSF_REASON_FILE_READ, ENODEV, false },
+	{ EACCES, TLSSF_REASON_FILE_READ, EACCES, false },
+	{ ESTALE, TLSSF_REASON_FILE_READ, ESTALE, false },
+	{ EOVERFLOW, TLSSF_REASON_FILE_READ, EOVERFLOW, false },
+	{ ENOMEM, TLSSF_REASON_NO_MEMORY, ENOMEM, false },
+	{ ENOBUFS, TLSSF_REASON_NO_MEMORY, ENOBUFS, false },
+	{ EPIPE, TLSSF_REASON_PEER_GONE, EPIPE, true },
+	{ ECONNRESET, TLSSF_REASON_PEER_GONE, ECONNRESET, true },
+	{ ECONNABORTED, TLSSF_REASON_PEER_GONE, ECONNABORTED, true },
+	{ ENOTCONN, TLSSF_REASON_PEER_GONE, ENOTCONN, true },
+	{ ESHUTDOWN, TLSSF_REASON_PEER_GONE, ESHUTDOWN, true },
+	{ ETIMEDOUT, TLSSF_REASON_PEER_GONE, ETIMEDOUT, true },
+	{ EBADMSG, TLSSF_REASON_TLS, EBADMSG, true },
+	{ ERRNO_RESTARTSYS, TLSSF_REASON_INTERRUPTED, EIO, true },
+};
+
+static struct verdict verdict_of(int err)
+{
+	for (size_t i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++)
+		if (verdicts[i].err == err)
+			return verdicts[i];
+	return (struct verdict){ err, TLSSF_REASON_IO, err, true };
+}
+
+/* "Again" has tests of its own; ECHILD is our word for another process. */
+static bool special(int err)
+{
+	return err == EAGAIN || err == EINTR || err == ECHILD;
+}
+
+/* r and errno are as the verdict says; then dead, or as good as before. */
+static void check(ssize_t r, const struct verdict *v)
+{
+	assert_error(r, v->told, v->reason, v->dead);
+	answer(ALL, ALL, ALL);
+	if (v->dead) {
+		assert_silence(v->told);
+		return;
+	}
+	ck_assert_int_eq(send_file(5, 100), 100);
+	ASSERT_LOG({ BY_FILE, 5, 100 });
+}
+
+/* ---- sendfile ---- */
+
+static void fail_sendfile(int err)
+{
+	struct verdict v = verdict_of(err);
+
+	if (special(err))
+		return;
+	for (int blocking = 0; blocking < 2; blocking++) {
+		world_open();
+		w.blocking = blocking;
+		answer(-err, ALL, ALL);
+		check(send_file(0, 1000), &v);
+		world_close();
+	}
+}
+
+START_TEST(errno_of_sendfile)
+{
+	for_each_errno(fail_sendfile);
+}
+END_TEST
+
+/* First the progress, then the error; the open record is pushed. */
+static void fail_later(int err)
+{
+	struct verdict v = verdict_of(err);
+	ssize_t r;
+
+	if (special(err))
+		return;
+	world_open();
+	answer(300, -err, -err);
+	ck_assert_int_eq(send_file(0, 1000), 300);
+	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_FILE, 300, 700 },
+		   { BY_PUSH, 0, 0 });
+	r = send_file(300, 700);
+	ck_assert_uint_eq(w.logged, v.dead ? 0 : 1);
+	check(r, &v);
+	world_close();
+}
+
+START_TEST(progress_is_told_before_the_error)
+{
+	for_each_errno(fail_later);
+}
+END_TEST
+
+static void fail_job(int err)
+{
+	struct verdict v = verdict_of(err);
+	struct tlssf_job job;
+	ssize_t r;
+
+	if (special(err))
+		return;
+	world_open();
+	job = make_job(100, 900, 0);
+	answer(ALL, -err, ALL);
+	r = tlssf_send_job(w.p.ssl, &job);
+	ck_assert_uint_eq(job.done, 100);
+	ck_assert_uint_eq(w.logged, 3);
+	ck_assert_int_eq(w.log[2].how, BY_PUSH);	/* it was open */
+	check(r, &v);
+	world_close();
+}
+
+START_TEST(errno_of_sendfile_in_a_job)
+{
+	for_each_errno(fail_job);
+}
+END_TEST
+
+/* Of bytes in memory no error is the file's. */
+static void fail_header(int err)
+{
+	struct verdict v = verdict_of(err);
+	struct tlssf_job job;
+
+	if (special(err))
+		return;
+	if (v.reason == TLSSF_REASON_BAD_FD ||
+	    v.reason == TLSSF_REASON_FILE_READ)
+		v = (struct verdict){ err, TLSSF_REASON_IO, err, true };
+	world_open();
+	job = make_job(100, 900, 0);
+	answer(-err, ALL, ALL);
+	check(tlssf_send_job(w.p.ssl, &job), &v);
+	ck_assert_uint_eq(job.done, 0);
+	world_close();
+}
+
+START_TEST(errno_of_the_header)
+{
+	for_each_errno(fail_header);
+}
+END_TEST
+
+/* ---- again ---- */
+
+START_TEST(eagain_and_eintr_are_wants)
+{
+	static const int again[] = { EAGAIN, EINTR };
+
+	for (int i = 0; i < 4; i++) {
+		world_open();
+		w.blocking = i / 2;
+		w.revents = POLLOUT;
+		answer(-again[i % 2], ALL, ALL);
+		ck_assert_int_eq(send_file(0, 100), TLSSF_WANT_WRITE);
+		ck_assert_int_eq(send_file(0, 100), 100);
+		ASSERT_LOG({ BY_FILE, 0, 100 }, { BY_FILE, 0, 100 });
+		world_close();
+	}
+}
+END_TEST
+
+/* A record was cut: EINTR for ever, and the socket has an error. */
+START_TEST(eintr_with_an_error_is_the_end)
+{
+	world_open();
+	w.revents = POLLERR;
+	answer(-EINTR, ALL, ALL);
+	assert_error(send_file(0, 100), EIO, TLSSF_REASON_INTERRUPTED, true);
+	assert_silence(EIO);
+	world_close();
+	world_open();		/* after progress it is told first */
+	w.blocking = true;
+	w.revents = POLLERR;
+	answer(60, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 100), 60);
+	assert_silence(EIO);
+	world_close();
+	world_open();		/* EAGAIN is not looked into */
+	w.revents = POLLERR;
+	answer(-EAGAIN, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 100), TLSSF_WANT_WRITE);
+	world_close();
+}
+END_TEST
+
+/* The library failed without an errno: no room, or no connection. */
+START_TEST(no_errno_is_the_end)
+{
+	world_open();
+	answer(NO_ERRNO, ALL, ALL);
+	assert_error(send_file(0, 100), EPROTO, TLSSF_REASON_IO, true);
+	assert_silence(EPROTO);
+	world_close();
+}
+END_TEST
+
+/* ---- the other calls ---- */
+
+START_TEST(dead_states)
+{
+	for (int state = 0; state <= TCP_CLOSING; state++) {
+		world_open();
+		w.state = state;
+		if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT) {
+			ck_assert_int_eq(send_file(0, 100), 100);
+		} else {
+			assert_error(send_file(0, 100), EPIPE,
+				     TLSSF_REASON_PEER_GONE, true);
+			ck_assert_uint_eq(w.logged, 0);
+			assert_silence(EPIPE);
+		}
+		world_close();
+	}
+}
+END_TEST
+
+static void fail_state(int err)
+{
+	struct verdict v = verdict_of(err);
+
+	if (special(err))
+		return;
+	if (v.reason == TLSSF_REASON_BAD_FD ||
+	    v.reason == TLSSF_REASON_FILE_READ)
+		v = (struct verdict){ err, TLSSF_REASON_IO, err, true };
+	world_open();
+	w.state = -err;
+	assert_error(send_file(0, 100), v.told, v.reason, v.dead);
+	ck_assert_uint_eq(w.logged, 0);
+	w.state = TCP_ESTABLISHED;
+	if (v.dead)
+		assert_silence(v.told);
+	else
+		ck_assert_int_eq(send_file(0, 100), 100);
+	world_close();
+}
+
+START_TEST(errno_of_the_state)
+{
+	for_each_errno(fail_state);
+}
+END_TEST
+
+/* The error of the push wins: the file's may come again. */
+static void fail_push(int err)
+{
+	struct verdict v = verdict_of(err);
+
+	if (special(err))
+		return;
+	if (v.reason == TLSSF_REASON_BAD_FD ||
+	    v.reason == TLSSF_REASON_FILE_READ)
+		v = (struct verdict){ err, TLSSF_REASON_IO, err, true };
+	world_open();
+	w.push_err = err;
+	answer(300, -ESTALE, -ESTALE);
+	ck_assert_int_eq(send_file(0, 1000), 300);
+	ck_assert_int_eq(status_now().error, v.reason);
+	ck_assert_int_eq(status_now().dead, v.dead);
+	if (v.dead)
+		assert_silence(v.told);
+	world_close();
+}
+
+START_TEST(errno_of_the_push)
+{
+	for_each_errno(fail_push);
+}
+END_TEST
+
+/* No room for the push: the record stays open for a later call. */
+START_TEST(push_again)
+{
+	world_open();
+	w.blocking = true;
+	w.push_err = EAGAIN;
+	answer(300, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 1000), 300);
+	ck_assert(tl_conn(w.p.ssl)->ktx.open);
+	w.push_err = 0;
+	w.blocking = false;
+	ck_assert_int_eq(tlssf_flush(w.p.ssl), TLSSF_WANT_WRITE);
+	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_PUSH, 0, 0 },
+		   { BY_PUSH, 0, 0 });
+	ck_assert(!tl_conn(w.p.ssl)->ktx.open);
+	world_close();
+}
+END_TEST
+
+void add_error_tests(Suite *suite)
+{
+	TCase *sends = add_case(suite, "errno", 120);
+	TCase *again = add_case(suite, "again", 30);
+
+	tcase_add_test(sends, errno_of_sendfile);
+	tcase_add_test(sends, progress_is_told_before_the_error);
+	tcase_add_test(sends, errno_of_sendfile_in_a_job);
+	tcase_add_test(sends, errno_of_the_header);
+	tcase_add_test(sends, dead_states);
+	tcase_add_test(sends, errno_of_the_state);
+	tcase_add_test(sends, errno_of_the_push);
+	tcase_add_test(again, eagain_and_eintr_are_wants);
+	tcase_add_test(again, eintr_with_an_error_is_the_end);
+	tcase_add_test(again, no_errno_is_the_end);
+	tcase_add_test(again, push_again);
+}

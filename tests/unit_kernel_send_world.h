@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of unit_kernel_send share: a connection whose keys the
+ * kernel is said to hold, an SSL_sendfile() of our own, and a log of all
+ * that was sent.
+ */
+#ifndef TLSSF_UNIT_KERNEL_SEND_WORLD_H
+#define TLSSF_UNIT_KERNEL_SEND_WORLD_H
+
+#include "scripted_sys.h"
+#include "tls_pair.h"
+#include "util.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+
+#define SOCK	1000
+#define FILE_FD	1010
+#define ALL	INT64_MAX	/* an answer: as much as was asked */
+
+#define NO_ERRNO	INT64_MIN	/* an error, but errno is 0 */
+
+/* How a piece went down. */
+enum how { BY_SEND, BY_SEND_MORE, BY_FILE, BY_PUSH };
+struct sent {
+	enum how how;
+	uint64_t off, len;	/* of the file; as asked */
+};
+
+struct world {
+	struct pair p;
+	uint64_t file_size;
+	struct sys_tcp tcp;
+	int state;		/* what tcp_state tells */
+	bool blocking;
+	int revents;
+	struct sent log[64];
+	unsigned int logged;
+	int64_t answers[16];	/* counts, -errno, ALL; then ALL */
+	unsigned int answered;
+	int push_err;
+};
+extern struct world w;
+
+void world_open(void);
+void world_close(void);
+/* Forget the log, answer the next calls so. */
+void answer(int64_t a, int64_t b, int64_t c);
+void assert_log(const struct sent *want, unsigned int n);
+#define ASSERT_LOG(...) do { \
+	static const struct sent want_[] = { __VA_ARGS__ }; \
+	assert_log(want_, sizeof(want_) / sizeof(want_[0])); \
+} while (0)
+ssize_t send_file(uint64_t off, size_t len);
+struct tlssf_job make_job(size_t header, uint64_t file, size_t trailer);
+struct tlssf_status status_now(void);
+void assert_error(ssize_t r, int err, int reason, bool dead);
+/* Dead: no call reaches the kernel, and SSL_write() fails, too. */
+void assert_silence(int err);
+
+void add_error_tests(Suite *suite);	/* unit_kernel_send_errors.c */
+
+#endif

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/* What the kernel holds above TCP, asked of a scripted socket. */
+#include "scripted_sys.h"
+#include "tls_pair.h"
+#include "util.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+#define FD		9
+#define HEAD_LEN	4	/* version and cipher, without the key */
+
+static const struct kind {
+	int version, cipher;
+	unsigned int overhead;	/* header, nonce, inner type, tag */
+} kinds[] = {
+	{ 0x0303, TLSSF_AES_128_GCM, 5 + 8 + 16 },
+	{ 0x0303, TLSSF_AES_256_GCM, 5 + 8 + 16 },
+	{ 0x0303, TLSSF_AES_128_CCM, 5 + 8 + 16 },
+	{ 0x0303, TLSSF_CHACHA20_POLY1305, 5 + 16 },
+	{ 0x0304, TLSSF_AES_128_GCM, 5 + 1 + 16 },
+	{ 0x0304, TLSSF_AES_256_GCM, 5 + 1 + 16 },
+	{ 0x0304, TLSSF_AES_128_CCM, 5 + 1 + 16 },
+	{ 0x0304, TLSSF_CHACHA20_POLY1305, 5 + 1 + 16 },
+};
+#define N_KINDS	((int)(sizeof(kinds) / sizeof(kinds[0])))
+
+/* ---- the socket ---- */
+
+static struct {
+	struct sys_tcp tcp;
+	uint64_t seq;
+	int cipher;
+	int tcp_err, head_err, seq_err, push_err;
+	unsigned int pushes;
+} sock;
+
+static int64_t play_tcp(const struct sys_args *a)
+{
+	memcpy(a->out, &sock.tcp, sizeof(sock.tcp));
+	return -sock.tcp_err;
+}
+
+static int64_t play_seq(const struct sys_args *a)
+{
+	struct kernel_key key = { .version = 0x0304, .cipher = sock.cipher,
+				  .seq = sock.seq };
+
+	if (a->out_len == HEAD_LEN)	/* is there a key at all? */
+		return -sock.head_err;
+	ck_assert_uint_eq(a->out_len, tlssf_crypto_size(sock.cipher));
+	if (!sock.seq_err)
+		ck_assert_uint_eq(tlssf_crypto_pack(a->out, &key),
+				  a->out_len);
+	return -sock.seq_err;
+}
+
+static int64_t play_push(const struct sys_args *a)
+{
+	ck_assert_uint_eq(a->in_len, 0);
+	if (sock.push_err)
+		return -sock.push_err;
+	sock.pushes++;
+	return 0;
+}
+
+/* A connection of `kind` whose kernel TLS has run for a while. */
+static struct conn start(const struct kind *k, uint64_t queued)
+{
+	struct conn c = { .fd = FD };
+
+	c.info.version = k->version;
+	c.info.kernel_cipher = k->cipher;
+	memset(&sock, 0, sizeof(sock));
+	sock.cipher = k->cipher;
+	sock.seq = 0xfffffffeu;
+	sock.tcp = (struct sys_tcp){ TCP_ESTABLISHED, queued, 123456789012 };
+	script_reset();
+	SCRIPT_DEFAULT(tcp, .fd = FD, .play = play_tcp);
+	SCRIPT_DEFAULT(tls_tx_get, .fd = FD, .play = play_seq);
+	SCRIPT_DEFAULT(send_record, .fd = FD, .value = RECORD_DATA,
+		       .play = play_push);
+	ck_assert_int_eq(tlssf_ktx_start(&c), 0);
+	return c;
+}
+
+/* The kernel seals `plain` bytes as so many records; none is in TCP yet. */
+static void seal(struct conn *c, uint64_t plain, unsigned int records)
+{
+	tlssf_ktx_count(c, plain);
+	sock.seq += records;
+}
+
+#define assert_drain(c, want) ck_assert_int_eq(tlssf_ktx_drain(c), want)
+
+/* ---- the exact sum ---- */
+
+START_TEST(zero_only_when_all_is_in_tcp)
+{
+	const struct kind *k = &kinds[_i];
+	struct conn c = start(k, 0);
+	uint64_t wire = 100 + k->overhead;
+
+	assert_drain(&c, 0);
+	seal(&c, 100, 1);
+	for (uint64_t i = 0; i < wire; i++, sock.tcp.in_tcp++)
+		assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, 0);
+	assert_drain(&c, 0);
+	/* several records, and what TCP has not sent yet does not matter */
+	seal(&c, 3 * RECORD_MAX + 7, 4);
+	sock.tcp.queued = 1u << 20;
+	sock.tcp.in_tcp += 3 * RECORD_MAX + 7 + 4 * k->overhead - 1;
+	script_advance(1000);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(1000);
+	assert_drain(&c, WOULD_BLOCK);
+	sock.tcp.in_tcp++;
+	assert_drain(&c, 0);
+	ck_assert(c.ktx.exact);
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 5);
+}
+END_TEST
+
+/* An alert or an empty record: no plaintext, yet bytes to wait for. */
+START_TEST(records_count_without_plaintext)
+{
+	const struct kind *k = &kinds[_i];
+	struct conn c = start(k, 0);
+
+	seal(&c, 0, 1);
+	assert_drain(&c, WOULD_BLOCK);
+	sock.tcp.in_tcp += k->overhead;
+	assert_drain(&c, 0);
+}
+END_TEST
+
+START_TEST(each_look_is_counted)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(c.calls, 1);
+	c.ktx.open = true;
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(c.calls, 3);
+}
+END_TEST
+
+/* ---- the inexact start ---- */
+
+START_TEST(inexact_needs_two_idle_looks)
+{
+	const struct kind *k = &kinds[_i];
+	struct conn c = start(k, 100);
+
+	ck_assert(!c.ktx.exact);
+	for (int i = 0; i < 5; i++) {	/* not idle, however long */
+		script_advance(1000);
+		assert_drain(&c, WOULD_BLOCK);
+	}
+	sock.tcp.queued = 0;
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(24);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(1);
+	seal(&c, 5, 1);		/* went into TCP before the second look */
+	assert_drain(&c, 0);
+	/* exact from here on: time does not help any more */
+	ck_assert(c.ktx.exact);
+	assert_drain(&c, 0);
+	seal(&c, 1000, 1);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(1000);
+	assert_drain(&c, WOULD_BLOCK);
+	sock.tcp.in_tcp += 1000 + k->overhead;
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 2);	/* since attach */
+}
+END_TEST
+
+START_TEST(movement_between_looks_starts_anew)
+{
+	struct conn c = start(&kinds[_i], 1);
+
+	sock.tcp.queued = 0;
+	for (int i = 0; i < 5; i++) {	/* bytes came and went */
+		sock.tcp.in_tcp += 100;
+		assert_drain(&c, WOULD_BLOCK);
+		script_advance(1000);
+	}
+	sock.tcp.queued = 1;		/* one is here now */
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(1000);
+	sock.tcp.queued = 0;
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(24);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(1);
+	assert_drain(&c, 0);
+}
+END_TEST
+
+START_TEST(foreign_bytes_make_it_inexact)
+{
+	const struct kind *k = &kinds[_i];
+	struct conn c = start(k, 0);
+
+	seal(&c, 10, 1);
+	sock.tcp.in_tcp += 10 + k->overhead + 1;
+	sock.tcp.queued = 1;
+	assert_drain(&c, WOULD_BLOCK);
+	ck_assert(!c.ktx.exact);
+	sock.tcp.queued = 0;
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(25);
+	assert_drain(&c, 0);
+	ck_assert(c.ktx.exact);
+}
+END_TEST
+
+/* ---- the open record ---- */
+
+START_TEST(open_record_is_pushed_first)
+{
+	struct conn c = start(&kinds[_i], 0);
+
+	c.ktx.open = true;
+	SCRIPT(send_record, .fd = FD, .value = RECORD_DATA,
+	       .play = play_push);
+	SCRIPT(tcp, .fd = FD, .play = play_tcp);
+	assert_drain(&c, 0);
+	script_done();
+	ck_assert(!c.ktx.open);
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(sock.pushes, 1);
+}
+END_TEST
+
+/* EAGAIN and EINTR: again later. All else is told, and nothing is asked. */
+static void fail_push(int err)
+{
+	bool again = err == EAGAIN || err == EINTR;
+	struct conn c = start(&kinds[0], 0);
+	unsigned int looks = script_count(CALL_tcp);
+
+	c.ktx.open = true;
+	sock.push_err = err;
+	ck_assert_int_eq(tlssf_ktx_push(&c), -err);
+	assert_drain(&c, again ? WOULD_BLOCK : -err);
+	ck_assert(c.ktx.open);
+	ck_assert_uint_eq(script_count(CALL_tcp), looks);
+	sock.push_err = 0;
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(sock.pushes, 1);
+}
+
+START_TEST(errno_of_push)
+{
+	for_each_errno(fail_push);
+}
+END_TEST
+
+/* ---- the connection's end ---- */
+
+START_TEST(only_a_closed_socket_is_an_end)
+{
+	for (int state = TCP_ESTABLISHED; state <= TCP_CLOSING; state++) {
+		struct conn c = start(&kinds[0], 0);
+
+		seal(&c, 1, 1);
+		sock.tcp.state = state;
+		assert_drain(&c, state == TCP_CLOSE ? -EPIPE
+						    : WOULD_BLOCK);
+		sock.tcp.in_tcp += 1 + kinds[0].overhead;
+		assert_drain(&c, 0);	/* nothing is held any more */
+	}
+}
+END_TEST
+
+START_TEST(inexact_and_closed_is_an_end)
+{
+	struct conn c = start(&kinds[0], 1);
+
+	sock.tcp.queued = 0;
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(1000);
+	sock.tcp.state = TCP_CLOSE;
+	assert_drain(&c, -EPIPE);
+}
+END_TEST
+
+/* ---- errors ---- */
+
+START_TEST(start_needs_a_socket)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	script_reset();		/* no call may come */
+	c.fd = -1;
+	ck_assert_int_eq(tlssf_ktx_start(&c), -ENOTSOCK);
+}
+END_TEST
+
+/* Sealed by the kernel, by a cipher that we cannot count: idle looks. */
+START_TEST(unknown_cipher_is_inexact)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	c.info.kernel_cipher = -1;
+	ck_assert_int_eq(tlssf_ktx_start(&c), 0);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(25);
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
+}
+END_TEST
+
+/* An acknowledgement between two looks: the numbers do not fit together. */
+START_TEST(looks_that_differ_are_inexact)
+{
+	struct conn c = start(&kinds[0], 0);
+	struct sys_tcp other = sock.tcp;
+
+	for (int i = 0; i < 2; i++) {
+		other.in_tcp = sock.tcp.in_tcp + !i;
+		other.queued = (uint64_t)i;
+		SCRIPT(tcp, .fd = FD, .data = &other, .len = sizeof(other));
+		ck_assert_int_eq(tlssf_ktx_start(&c), 0);
+		script_done();
+		ck_assert(!c.ktx.exact);
+	}
+	ck_assert_int_eq(tlssf_ktx_start(&c), 0);
+	ck_assert(c.ktx.exact);
+}
+END_TEST
+
+START_TEST(records_of_all_keys_count)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	seal(&c, 100, 3);
+	tlssf_ktx_rekey(&c);
+	sock.seq = 4;		/* of the new key */
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 7);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(25);
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 7);
+}
+END_TEST
+
+/* Inexact, until the queue was seen idle. */
+static void assert_recovers(struct conn *c)
+{
+	ck_assert(!c->ktx.exact);
+	assert_drain(c, WOULD_BLOCK);
+	script_advance(25);
+	assert_drain(c, 0);
+	ck_assert(c->ktx.exact);
+}
+
+/* Only the kernel's plain answer is a no. */
+static bool denies(int err)
+{
+	return err == ENOPROTOOPT || err == EBUSY || err == ENOTSOCK ||
+	       err == EOPNOTSUPP || err == EBADF;
+}
+
+static void fail_start(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	sock.head_err = err;
+	ck_assert_int_eq(tlssf_ktx_start(&c), denies(err) ? -err : 0);
+	sock.head_err = 0;
+	sock.tcp_err = err;
+	ck_assert_int_eq(tlssf_ktx_start(&c), 0);
+	sock.tcp_err = 0;
+	assert_recovers(&c);
+	sock.seq_err = err;
+	ck_assert_int_eq(tlssf_ktx_start(&c), 0);
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
+	sock.seq_err = 0;
+	assert_recovers(&c);
+}
+
+START_TEST(errno_at_start)
+{
+	for_each_errno(fail_start);
+}
+END_TEST
+
+static void fail_tcp(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	sock.tcp_err = err;
+	assert_drain(&c, -err);
+	sock.tcp_err = 0;
+	assert_drain(&c, 0);
+}
+
+START_TEST(errno_of_tcp)
+{
+	for_each_errno(fail_tcp);
+}
+END_TEST
+
+/* Without the record number only an idle queue tells. */
+static void fail_number(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	sock.seq_err = err;
+	sock.tcp.queued = 1;
+	for (int i = 0; i < 3; i++) {
+		assert_drain(&c, WOULD_BLOCK);
+		script_advance(1000);
+	}
+	sock.tcp.queued = 0;
+	sock.seq_err = 0;
+	assert_recovers(&c);
+}
+
+START_TEST(errno_of_the_number)
+{
+	for_each_errno(fail_number);
+}
+END_TEST
+
+/* A failure while the sum starts anew must not spoil it for ever. */
+static void fail_restart(int err)
+{
+	struct conn c = start(&kinds[0], 1);
+
+	sock.tcp.queued = 0;
+	seal(&c, 10, 1);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(25);
+	sock.seq_err = err;
+	assert_drain(&c, 0);
+	ck_assert(!c.ktx.exact);
+	sock.seq_err = 0;
+	script_advance(25);
+	assert_drain(&c, 0);
+	ck_assert(c.ktx.exact);
+}
+
+START_TEST(errno_of_the_number_at_restart)
+{
+	for_each_errno(fail_restart);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("unit_ktx");
+	TCase *sum = add_case(suite, "sum", 30);
+	TCase *ends = add_case(suite, "ends", 30);
+	TCase *errors = add_case(suite, "errors", 60);
+
+	tcase_add_loop_test(sum, zero_only_when_all_is_in_tcp, 0, N_KINDS);
+	tcase_add_loop_test(sum, records_count_without_plaintext, 0, N_KINDS);
+	tcase_add_test(sum, each_look_is_counted);
+	tcase_add_loop_test(sum, inexact_needs_two_idle_looks, 0, N_KINDS);
+	tcase_add_loop_test(sum, movement_between_looks_starts_anew, 0,
+			    N_KINDS);
+	tcase_add_loop_test(sum, foreign_bytes_make_it_inexact, 0, N_KINDS);
+	tcase_add_loop_test(sum, open_record_is_pushed_first, 0, N_KINDS);
+	tcase_add_test(ends, only_a_closed_socket_is_an_end);
+	tcase_add_test(ends, inexact_and_closed_is_an_end);
+	tcase_add_test(errors, start_needs_a_socket);
+	tcase_add_test(errors, unknown_cipher_is_inexact);
+	tcase_add_test(sum, looks_that_differ_are_inexact);
+	tcase_add_test(sum, records_of_all_keys_count);
+	tcase_add_test(errors, errno_of_push);
+	tcase_add_test(errors, errno_at_start);
+	tcase_add_test(errors, errno_of_tcp);
+	tcase_add_test(errors, errno_of_the_number);
+	tcase_add_test(errors, errno_of_the_number_at_restart);
+	return run_suite("unit_ktx", suite);
+}
