@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The n-th allocation fails, the library's or OpenSSL's: the whole scenario is
+ * run again for n = 1, 2, 3 ... until no allocation is left to fail. Each run
+ * ends with success or a clean error: never a crash or a leak (the sanitizer's
+ * build looks), never wrong bytes, never a clean end of a stream with a hole.
+ */
+#include "util.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SIZE		(200 * KIB + 1)
+#define MAX_N		2000
+#define MAX_TRIES	5000
+#define MAX_ERRORS	10	/* one allocation fails, so one call does */
+#define FIRED		42	/* exit status: clean, the failure happened */
+#define UNTOUCHED	43	/* clean, and there was none to happen */
+
+/* ---- malloc ---- */
+
+/* What dlsym() itself allocates before we know the real functions. */
+static _Alignas(16) char early[16384];
+static size_t early_used;
+static void *(*real_malloc)(size_t);
+static void *(*real_realloc)(void *, size_t);
+static void (*real_free)(void *);
+static bool resolving;
+static atomic_long countdown;	/* 1: the next one fails; 0: none does */
+
+static void resolve(void)
+{
+	resolving = true;
+	*(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
+	*(void **)&real_free = dlsym(RTLD_NEXT, "free");
+	*(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
+	resolving = false;
+}
+
+static void *early_malloc(size_t size)
+{
+	void *p = early + early_used;
+
+	size = (size + 15) & ~(size_t)15;
+	if (size > sizeof(early) - early_used)
+		abort();
+	early_used += size;
+	return p;
+}
+
+static bool is_early(const void *p)
+{
+	return (const char *)p >= early &&
+	       (const char *)p < early + sizeof(early);
+}
+
+static bool must_fail(void)
+{
+	if (atomic_load(&countdown) <= 0)
+		return false;
+	return atomic_fetch_sub(&countdown, 1) == 1;
+}
+
+void *malloc(size_t size)
+{
+	if (!real_malloc && !resolving)
+		resolve();
+	if (!real_malloc)
+		return early_malloc(size);
+	if (must_fail()) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return real_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	size_t all;
+	void *p;
+
+	if (__builtin_mul_overflow(n, size, &all))
+		return NULL;
+	p = malloc(all);
+	/* volatile: or this becomes a call of calloc() */
+	for (volatile char *c = p; c && all; all--)
+		*c++ = 0;
+	return p;
+}
+
+void *realloc(void *old, size_t size)
+{
+	if (!real_malloc && !resolving)
+		resolve();
+	if (!old || is_early(old))	/* early blocks are never grown */
+		return malloc(size);
+	if (must_fail()) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return real_realloc(old, size);
+}
+
+void free(void *p)
+{
+	if (p && !is_early(p))
+		real_free(p);
+}
+
+/* ---- the scenario; nothing here may allocate on its own ---- */
+
+static struct link l;
+static struct file file;
+static struct tlssf_job job;
+static bool lost;		/* the connection: an error that stays */
+static int errors;		/* that did not stay */
+
+static void wait_a_little(void)
+{
+	struct pollfd pfd = { .fd = l.fd, .events = POLLOUT };
+
+	poll(&pfd, 1, 5);
+}
+
+/* An error that is not sticky promises that the same call works later. */
+static bool stays(void)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+
+	/* without the memory for a status there is no connection state */
+	return tlssf_status(l.ssl, &st) == 0 && st.dead;
+}
+
+static bool again(ssize_t n, int *tries)
+{
+	if (n == TLSSF_WANT_WRITE)
+		wait_a_little();
+	else if (n == TLSSF_ERROR)
+		lost = stays();
+	if (n == TLSSF_ERROR && !lost)
+		lost = ++errors > MAX_ERRORS;
+	return !lost && ++*tries < MAX_TRIES;
+}
+
+static void send_file(void)
+{
+	size_t done = 0;
+	int tries = 0;
+	ssize_t n;
+
+	while (!lost && done < SIZE) {
+		n = tlssf_send(l.ssl, file.fd, (off_t)done, SIZE - done);
+		if (n > 0)
+			done += (size_t)n;
+		else if (!again(n, &tries))
+			return;
+	}
+}
+
+static void send_job(void)
+{
+	int tries = 0, n;
+
+	while (!lost && (n = tlssf_send_job(l.ssl, &job)))
+		if (!again(n, &tries))
+			return;
+}
+
+/* OpenSSL may or may not survive its own want of memory: ask it once more. */
+static void write_text(void)
+{
+	for (int i = 0; !lost && i < MAX_TRIES; i++) {
+		int n = SSL_write(l.ssl, "text", 4);
+
+		if (n == 4)
+			return;
+		if (SSL_get_error(l.ssl, n) != SSL_ERROR_WANT_WRITE)
+			lost = true;
+		else
+			wait_a_little();
+	}
+}
+
+static void repeat(int (*call)(SSL *))
+{
+	int tries = 0, n;
+
+	while (!lost && (n = call(l.ssl)))
+		if (!again(n, &tries))
+			return;
+}
+
+static void scenario(void)
+{
+	send_file();
+	write_text();
+	send_job();
+	repeat(tlssf_flush);
+	write_text();
+	repeat(tlssf_shutdown);
+}
+
+/* ---- one run ---- */
+
+extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+static void account(void)
+{
+	want_file(&l, &file, 0, SIZE);
+	want_bytes(&l, "text", 4);
+	want_bytes(&l, "header", 6);
+	want_file(&l, &file, 1, SIZE - 1);
+	want_bytes(&l, "trailer", 7);
+	want_bytes(&l, "text", 4);
+}
+
+static void check_peer(void)
+{
+	if (!lost) {
+		compare(&l);
+		ck_assert_int_eq(l.report.end, END_NOTIFY);
+		return;
+	}
+	SSL_free(l.ssl);
+	l.ssl = NULL;
+	close(l.fd);
+	l.fd = 0;
+	hear(&l);
+	ck_assert_int_ne(l.report.end, END_NOTIFY);
+	ck_assert_uint_eq(l.report.markers, 0);
+	ck_assert_uint_le(l.report.bytes, l.bytes);
+}
+
+static int finish(bool fired)
+{
+	link_close(&l);
+	file_free(&file);
+	if (__lsan_do_recoverable_leak_check)
+		ck_assert_int_eq(__lsan_do_recoverable_leak_check(), 0);
+	return fired ? FIRED : UNTOUCHED;
+}
+
+static struct link_conf conf_of(int i)
+{
+	return (struct link_conf){ .method = ways[i / 2].method,
+		.version = ways[i / 2].version, .nonblocking = i % 2,
+		.sndbuf = i % 2 ? 16384 : 0 };
+}
+
+static int run_connection(int i, long n)
+{
+	struct link_conf conf = conf_of(i);
+	bool fired;
+
+	file_make(&file, SIZE);
+	job = (struct tlssf_job){ .size = sizeof(job), .fd = file.fd,
+		.off = 1, .file_len = SIZE - 1, .header = "header",
+		.header_len = 6, .trailer = "trailer", .trailer_len = 7 };
+	link_open(&l, &conf);
+	account();
+	tell(&l, PEER_READ, PEER_ALL);
+	atomic_store(&countdown, n);
+	scenario();
+	fired = atomic_exchange(&countdown, 0) == 0;
+	ERR_clear_error();
+	ck_assert_msg(errors <= MAX_ERRORS, "no end of errors: %s",
+		      tlssf_strerror(l.ssl));
+	check_peer();
+	return finish(fired);
+}
+
+/* Failed: nothing has been changed, and the context still serves. */
+static int run_init(int i, long n)
+{
+	struct link_conf conf = conf_of(i);
+	struct tlssf_options o = { .size = sizeof(o), .method = conf.method };
+	uint64_t before;
+	bool fired;
+	int r, err;
+
+	file_make(&file, SIZE);
+	conf.ctx = plain_ctx(true);
+	before = SSL_CTX_get_options(conf.ctx);
+	atomic_store(&countdown, n);
+	r = tlssf_ctx_init(conf.ctx, &o);
+	err = errno;
+	fired = atomic_exchange(&countdown, 0) == 0;
+	if (r) {
+		ck_assert(fired);
+		ck_assert_int_eq(err, ENOMEM);
+		ck_assert_uint_eq(SSL_CTX_get_options(conf.ctx), before);
+	}
+	link_open(&l, &conf);
+	SSL_CTX_free(conf.ctx);
+	deliver(&l, &file, 1, SIZE - 1);
+	shutdown_all(&l);
+	expect_end(&l, END_NOTIFY);
+	return finish(fired);
+}
+
+/* In a child each, so that what is done once in a process can fail, too. */
+static int in_child(int (*run)(int, long), int i, long n)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(run(i, n));
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFEXITED(status), "n = %ld: signal %d", n,
+		      WTERMSIG(status));
+	return WEXITSTATUS(status);
+}
+
+/* By the kernel, a connection that is attached allocates nothing at all. */
+static void for_each_n(int (*run)(int, long), int i, long least)
+{
+	for (long n = 1; n < MAX_N; n++) {
+		int status = in_child(run, i, n);
+
+		if (status == UNTOUCHED) {
+			ck_assert_int_gt(n, least);
+			return;
+		}
+		ck_assert_msg(status == FIRED, "n = %ld: status %d", n,
+			      status);
+	}
+	ck_abort_msg("no end of allocations");
+}
+
+START_TEST(connection)
+{
+	struct link_conf conf = { 0 };
+
+	signal(SIGPIPE, SIG_IGN);
+	if (!link_open_way(&l, _i / 2, &conf, __func__))
+		return;
+	link_close(&l);
+	for_each_n(run_connection, _i, ways[_i / 2].method !=
+		   TLSSF_METHOD_SSL_SENDFILE);
+}
+END_TEST
+
+START_TEST(init)
+{
+	struct link_conf conf = { 0 };
+
+	if (!link_open_way(&l, _i, &conf, __func__))
+		return;
+	link_close(&l);
+	signal(SIGPIPE, SIG_IGN);
+	for_each_n(run_init, 2 * _i, 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("e2e_alloc");
+	TCase *tc = add_case(suite, "n-th allocation", 60);
+
+	tcase_add_loop_test(tc, connection, in_guest() ? 4 : 0, 2 * N_WAYS);
+	tcase_add_loop_test(tc, init, in_guest() ? 2 : 0, N_WAYS);
+	return run_suite("e2e_alloc", suite);
+}

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the public calls promise at their edges: bad input is refused and
+ * leaves the connection usable, death is told once and for ever, and progress
+ * is neither lost nor repeated.
+ */
+#include "e2e_api.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct link api;
+struct file api_file;
+static struct file base;	/* api_file, unless the test has its own */
+
+static void setup(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	memset(&api, 0, sizeof(api));
+	api_file = base;
+}
+
+static void teardown(void)
+{
+	link_close(&api);
+	if (api_file.fd != base.fd)
+		file_free(&api_file);
+}
+
+void api_own_file(void)
+{
+	file_make(&api_file, base.size);
+}
+
+/* All is well: these bytes, then a clean end. */
+void api_still_works(void)
+{
+	write_all(&api, "still here", 10);
+	deliver(&api, &api_file, 4097, 100001);
+	shutdown_all(&api);
+	expect_end(&api, END_NOTIFY);
+}
+
+static void refused(ssize_t got)
+{
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_int_eq(got, TLSSF_ERROR);
+	errno = 0;
+}
+
+START_TEST(null_and_sizes)
+{
+	struct tlssf_options o = { .size = sizeof(o) };
+	struct tlssf_status st = { .size = 0 };
+	struct tlssf_caps caps = { .size = 0 };
+	struct link_conf conf = { .no_init = true };
+	SSL_CTX *ctx = plain_ctx(true);
+
+	refused(tlssf_send(NULL, api_file.fd, 0, 1));
+	refused(tlssf_send_job(NULL, NULL));
+	refused(tlssf_flush(NULL));
+	refused(tlssf_shutdown(NULL));
+	refused(tlssf_status(NULL, &st));
+	refused(tlssf_probe(NULL));
+	refused(tlssf_probe(&caps));
+	refused(tlssf_ctx_init(NULL, NULL));
+	o.size = 0;
+	refused(tlssf_ctx_init(ctx, &o));
+	o.size = sizeof(o) + 1;
+	refused(tlssf_ctx_init(ctx, &o));
+	o = (struct tlssf_options){ .size = sizeof(o), .method = -1 };
+	refused(tlssf_ctx_init(ctx, &o));
+	o.method = TLSSF_METHOD_COUNT;
+	refused(tlssf_ctx_init(ctx, &o));
+	SSL_CTX_free(ctx);
+	link_open(&api, &conf);
+	refused(tlssf_status(api.ssl, NULL));
+	refused(tlssf_status(api.ssl, &st));
+	ck_assert_ptr_nonnull(tlssf_strerror(NULL));
+	api_still_works();
+}
+END_TEST
+
+START_TEST(names)
+{
+	char version[64];
+
+	for (int i = 0; i < TLSSF_REASON_COUNT; i++) {
+		ck_assert_str_ne(tlssf_reason_name(i), "unknown");
+		ck_assert_str_ne(tlssf_reason_text(i), "unknown");
+		for (int j = 0; j < i; j++)
+			ck_assert_str_ne(tlssf_reason_name(i),
+					 tlssf_reason_name(j));
+	}
+	ck_assert_str_eq(tlssf_reason_name(-1), "unknown");
+	ck_assert_str_eq(tlssf_reason_text(TLSSF_REASON_COUNT), "unknown");
+	ck_assert_str_eq(tlssf_method_name(TLSSF_METHOD_COUNT), "unknown");
+	ck_assert_str_eq(tlssf_cipher_name(-1), "unknown");
+	ck_assert_str_eq(tlssf_method_name(TLSSF_METHOD_USERSPACE),
+			 "userspace");
+	snprintf(version, sizeof(version), "%d.%d.%d", TLSSF_VERSION_MAJOR,
+		 TLSSF_VERSION_MINOR, TLSSF_VERSION_PATCH);
+	ck_assert_str_eq(tlssf_version(), version);
+}
+END_TEST
+
+static void bad_job(struct tlssf_job job)
+{
+	assert_failed(&api, tlssf_send_job(api.ssl, &job), EINVAL,
+		      TLSSF_REASON_ARGUMENT, false);
+}
+
+START_TEST(bad_jobs)
+{
+	struct link_conf conf = { 0 };
+	struct tlssf_job job = { .size = sizeof(job), .fd = api_file.fd,
+				 .file_len = 1 }, bad;
+
+	if (!link_open_way(&api, _i, &conf, __func__))
+		return;
+	assert_failed(&api, tlssf_send_job(api.ssl, NULL), EINVAL,
+		      TLSSF_REASON_ARGUMENT, false);
+	bad = job, bad.size = 0, bad_job(bad);
+	bad = job, bad.header_len = 1, bad_job(bad);
+	bad = job, bad.trailer_len = 1, bad_job(bad);
+	bad = job, bad.off = -1, bad_job(bad);
+	bad = job, bad.off = INT64_MAX, bad_job(bad);
+	bad = job, bad.file_len = UINT64_MAX, bad_job(bad);
+	bad = job, bad.header = "x", bad.header_len = SIZE_MAX, bad_job(bad);
+	bad = job, bad.done = 2, bad_job(bad);
+	bad = job, bad.off = (off_t)api_file.size;
+	assert_failed(&api, tlssf_send_job(api.ssl, &bad), ENODATA,
+		      TLSSF_REASON_FILE_TRUNCATED, false);
+	ck_assert_uint_eq(bad.done, 0);
+	bad = job, bad.fd = -1;
+	assert_failed(&api, tlssf_send_job(api.ssl, &bad), EBADF,
+		      TLSSF_REASON_BAD_FD, false);
+	bad.file_len = 0;	/* then the fd is not looked at */
+	ck_assert_int_eq(tlssf_send_job(api.ssl, &bad), 0);
+	api_still_works();
+}
+END_TEST
+
+static int closed_fd(void)
+{
+	int fd = dup(api_file.fd);
+
+	close(fd);
+	return fd;
+}
+
+START_TEST(bad_files)
+{
+	struct link_conf conf = { 0 };
+	int p[2], s[2], fds[8], n = 0;
+
+	if (!link_open_way(&api, _i, &conf, __func__))
+		return;
+	ck_assert_int_eq(pipe(p), 0);
+	ck_assert_int_eq(write(p[1], "pipe", 4), 4);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
+	ck_assert_int_eq(write(s[1], "sock", 4), 4);
+	fds[n++] = open("/", O_RDONLY | O_DIRECTORY);
+	fds[n++] = open("/dev/zero", O_RDONLY);
+	fds[n++] = open("/dev/null", O_RDONLY);
+	fds[n++] = p[0];
+	fds[n++] = s[0];
+	for (int i = 0; i < n; i++) {
+		ck_assert_int_ge(fds[i], 0);
+		assert_failed(&api, tlssf_send(api.ssl, fds[i], 0, 1), EINVAL,
+			      TLSSF_REASON_NOT_REGULAR, false);
+		close(fds[i]);
+	}
+	close(p[1]);
+	close(s[1]);
+	fds[0] = open("/proc/self/exe", O_PATH);
+	fds[1] = closed_fd();
+	fds[2] = -1;
+	for (int i = 0; i < 3; i++)
+		assert_failed(&api, tlssf_send(api.ssl, fds[i], 0, 1), EBADF,
+			      TLSSF_REASON_BAD_FD, false);
+	close(fds[0]);
+	api_still_works();
+}
+END_TEST
+
+START_TEST(write_only_file)
+{
+	struct link_conf conf = { 0 };
+	char name[64];
+	int fd;
+
+	if (!link_open_way(&api, _i, &conf, __func__))
+		return;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", api_file.fd);
+	fd = open(name, O_WRONLY);
+	ck_assert_int_ge(fd, 0);
+	assert_failed(&api, tlssf_send(api.ssl, fd, 0, 1), EBADF,
+		      TLSSF_REASON_BAD_FD, false);
+	close(fd);
+	api_still_works();
+}
+END_TEST
+
+START_TEST(bad_ranges)
+{
+	struct link_conf conf = { .nonblocking = _i % 2 };
+	off_t size = (off_t)api_file.size;
+	int fd = api_file.fd;
+
+	if (!link_open_way(&api, _i / 2, &conf, __func__))
+		return;
+	assert_failed(&api, tlssf_send(api.ssl, fd, -1, 1), EINVAL,
+		      TLSSF_REASON_ARGUMENT, false);
+	assert_failed(&api, tlssf_send(api.ssl, fd, INT64_MIN, SIZE_MAX),
+		      EINVAL, TLSSF_REASON_ARGUMENT, false);
+	ck_assert_int_eq(tlssf_send(api.ssl, fd, 0, 0), 0);
+	ck_assert_int_eq(tlssf_send(api.ssl, fd, size, 1), 0);
+	ck_assert_int_eq(tlssf_send(api.ssl, fd, size + 1, SIZE_MAX), 0);
+	ck_assert_int_eq(tlssf_send(api.ssl, fd, INT64_MAX, SIZE_MAX), 0);
+	/* clamped, overflow of off + len included */
+	want_file(&api, &api_file, api_file.size - 2000, 2000);
+	ck_assert_int_eq(tlssf_send(api.ssl, fd, size - 2000, SIZE_MAX), 2000);
+	want_file(&api, &api_file, api_file.size - 7, 7);
+	ck_assert_int_eq(tlssf_send(api.ssl, fd, size - 7, SSIZE_MAX), 7);
+	api_still_works();
+}
+END_TEST
+
+START_TEST(handshake_unfinished)
+{
+	struct link_conf conf = { .no_handshake = true,
+				  .version = _i ? TLS1_3_VERSION
+						: TLS1_2_VERSION };
+
+	link_open(&api, &conf);
+	for (int i = 0; i < 3; i++)
+		assert_failed(&api, tlssf_send(api.ssl, api_file.fd, 0, 1),
+			      EINVAL, TLSSF_REASON_HANDSHAKE, false);
+	assert_failed(&api, tlssf_shutdown(api.ssl), EINVAL,
+		      TLSSF_REASON_HANDSHAKE, false);
+	link_handshake(&api);
+	api_still_works();
+}
+END_TEST
+
+START_TEST(after_shutdown)
+{
+	struct link_conf conf = { .nonblocking = true };
+
+	if (!link_open_way(&api, _i, &conf, __func__))
+		return;
+	deliver(&api, &api_file, 0, 1000);
+	shutdown_all(&api);
+	for (int i = 0; i < 4; i++)
+		assert_failed(&api, tlssf_send(api.ssl, api_file.fd, 0, 1000),
+			      EPIPE, TLSSF_REASON_SHUT_DOWN, false);
+	ck_assert_int_eq(tlssf_shutdown(api.ssl), 0);
+	ck_assert_int_eq(tlssf_flush(api.ssl), 0);
+	expect_end(&api, END_NOTIFY);
+}
+END_TEST
+
+/* Until the reset is seen. Kernel TLS hides it at first, SSL_write too. */
+static ssize_t send_until_error(void)
+{
+	ssize_t n = 0;
+
+	for (int i = 0; i < 2000 && n != TLSSF_ERROR; i++) {
+		n = tlssf_send(api.ssl, api_file.fd, 0, 65536);
+		if (n == TLSSF_WANT_WRITE)
+			usleep(1000);
+	}
+	return n;
+}
+
+static void stays_dead(int err)
+{
+	struct tlssf_status st;
+	uint64_t calls;
+
+	get_status(&api, &st);
+	calls = st.calls;
+	for (int i = 0; i < 4; i++)
+		assert_failed(&api, tlssf_send(api.ssl, api_file.fd, i, 1),
+			      err, TLSSF_REASON_PEER_GONE, true);
+	assert_failed(&api, tlssf_flush(api.ssl), err, TLSSF_REASON_PEER_GONE,
+		      true);
+	assert_failed(&api, tlssf_shutdown(api.ssl), err,
+		      TLSSF_REASON_PEER_GONE, true);
+	get_status(&api, &st);
+	ck_assert_uint_eq(st.calls, calls);	/* nobody asked the kernel */
+	ERR_clear_error();
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_le(SSL_write(api.ssl, "x", 1), 0);
+}
+
+START_TEST(peer_reset)
+{
+	struct link_conf conf = { .nonblocking = _i % 2 };
+	int err;
+
+	if (!link_open_way(&api, _i / 4, &conf, __func__))
+		return;
+	deliver(&api, &api_file, 0, 1000);
+	tell(&api, _i % 4 < 2 ? PEER_RESET : PEER_CLOSE, 0);
+	hear(&api);
+	ck_assert_int_eq(send_until_error(), TLSSF_ERROR);
+	err = errno;
+	ck_assert(err == EPIPE || err == ECONNRESET);
+	stays_dead(err);
+}
+END_TEST
+
+/* Our own sends never raise it; dispositions are never changed. */
+START_TEST(sigpipe_not_ignored)
+{
+	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
+				  .nonblocking = _i };
+	struct sigaction sa;
+
+	signal(SIGPIPE, SIG_DFL);
+	link_open(&api, &conf);
+	tell(&api, PEER_RESET, 0);
+	hear(&api);
+	ck_assert_int_eq(send_until_error(), TLSSF_ERROR);
+	ck_assert_int_eq(tlssf_shutdown(api.ssl), TLSSF_ERROR);
+	ck_assert_int_eq(sigaction(SIGPIPE, NULL, &sa), 0);
+	ck_assert_ptr_eq((void *)(uintptr_t)sa.sa_handler,
+			 (void *)(uintptr_t)SIG_DFL);
+}
+END_TEST
+
+/* A named method never steps down. */
+static void impossible(struct link_conf *conf, int reason)
+{
+	struct tlssf_status st;
+
+	link_open(&api, conf);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(tlssf_send(api.ssl, api_file.fd, 0, 1),
+				 TLSSF_ERROR);
+		get_status(&api, &st);
+		ck_assert_int_eq(st.error, reason);
+		ck_assert_int_eq(st.reason, reason);
+		ck_assert_int_eq(st.why_not[conf->method], reason);
+		ck_assert_int_eq(st.dead, 0);
+	}
+	write_all(&api, "still here", 10);
+	sync_peer(&api);
+	shutdown_all(&api);
+	expect_end(&api, END_NOTIFY);
+}
+
+START_TEST(named_but_impossible)
+{
+	struct link_conf cbc = { .method = TLSSF_METHOD_SSL_SENDFILE,
+		.version = TLS1_2_VERSION,
+		.cipher_name = "ECDHE-RSA-AES128-SHA256" };
+	struct link_conf ktls = { .method = TLSSF_METHOD_KTLS };
+	struct link_conf fragment = { .method = TLSSF_METHOD_SSL_SENDFILE,
+		.peer.max_fragment = TLSEXT_max_fragment_length_512 };
+
+	impossible(&cbc, TLSSF_REASON_CIPHER);
+	link_close(&api);
+	impossible(&ktls, TLSSF_REASON_NOT_BUILT);
+	link_close(&api);
+	if (expected_cipher(TLS1_3_VERSION, &ciphers[0]) == 1)
+		impossible(&fragment, TLSSF_REASON_MAX_FRAGMENT);
+}
+END_TEST
+
+/* The peer offers 512: whatever the method, no record is longer. */
+START_TEST(max_fragment)
+{
+	struct link_conf conf = { .version = ways[_i].version,
+		.peer.max_fragment = TLSEXT_max_fragment_length_512 };
+
+	link_open(&api, &conf);
+	api_still_works();
+	ck_assert_uint_le(api.report.max_record, 512 + 24);
+	ck_assert_uint_ge(api.report.data_records, 100001 / 512);
+}
+END_TEST
+
+START_TEST(tickets)
+{
+	static const int numbers[] = { 0, 1, 2, 5 };
+	struct link_conf conf = { .tickets = numbers[_i % 4] + 1 };
+
+	if (!link_open_way(&api, 1 + _i / 4 * 2, &conf, __func__))
+		return;
+	api_still_works();
+}
+END_TEST
+
+START_TEST(client_sends)
+{
+	struct link_conf conf = { .client = true, .nonblocking = _i % 2 };
+
+	if (!link_open_way(&api, _i / 2, &conf, __func__))
+		return;
+	api_still_works();
+}
+END_TEST
+
+START_TEST(dtls)
+{
+	SSL_CTX *ctx = SSL_CTX_new(DTLS_method());
+	SSL *ssl = SSL_new(ctx);
+	struct tlssf_status st = { .size = sizeof(st) };
+
+	ck_assert_int_eq(tlssf_send(ssl, api_file.fd, 0, 1), TLSSF_ERROR);
+	ck_assert_int_eq(tlssf_status(ssl, &st), 0);
+	ck_assert_int_eq(st.error, TLSSF_REASON_DTLS);
+	ck_assert_int_eq(st.dead, 0);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+}
+END_TEST
+
+/* The peer asks for a new handshake, and is told no. */
+START_TEST(no_renegotiation)
+{
+	struct link_conf conf = { 0 };
+	char buf[100];
+
+	if (!link_open_way(&api, 2 * _i, &conf, __func__))
+		return;
+	deliver(&api, &api_file, 1, 70000);
+	tell(&api, PEER_RENEGOTIATE, 0);
+	ck_assert_int_le(SSL_read(api.ssl, buf, sizeof(buf)), 0);
+	ck_assert_int_eq(hear(&api)->result, -1);
+	ck_assert_int_eq(api.report.alert_in, SSL_AD_NO_RENEGOTIATION);
+	ck_assert_uint_eq(api.report.markers, 0);
+}
+END_TEST
+
+static void add_tests(TCase *tc)
+{
+	tcase_add_test(tc, null_and_sizes);
+	tcase_add_test(tc, names);
+	add_ways(tc, bad_jobs, 1);
+	add_ways(tc, bad_files, 1);
+	add_ways(tc, write_only_file, 1);
+	add_ways(tc, bad_ranges, 2);
+	tcase_add_loop_test(tc, handshake_unfinished, 0, 2);
+	add_ways(tc, after_shutdown, 1);
+	add_ways(tc, peer_reset, 4);
+	tcase_add_loop_test(tc, sigpipe_not_ignored, 0, 2);
+	tcase_add_test(tc, named_but_impossible);
+	tcase_add_loop_test(tc, max_fragment, 0, 2);
+	tcase_add_loop_test(tc, tickets, 0, 8);
+	add_ways(tc, client_sends, 2);
+	tcase_add_test(tc, dtls);
+	tcase_add_loop_test(tc, no_renegotiation, 0, 2);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("e2e_api");
+	TCase *tc = add_case(suite, "edges", 20);
+
+	warm_up();
+	file_make(&base, 4 * MIB);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	add_tests(tc);
+	tc = add_case(suite, "order", 20);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	add_order_tests(tc);
+	tc = add_case(suite, "BIOs", 20);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	add_bio_tests(tc);
+	return run_suite("e2e_api", suite);
+}

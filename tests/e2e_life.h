@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of e2e_life share. */
+#ifndef TLSSF_TEST_E2E_LIFE_H
+#define TLSSF_TEST_E2E_LIFE_H
+
+#include "util.h"
+
+extern struct link life;	/* zeroed before each test, closed after it */
+extern struct file life_file;	/* 4 MiB, shared by all tests */
+
+/* These bytes, then a clean end. */
+void life_ends_well(struct link *l);
+/* Send until the socket is full. */
+void life_fill(struct link *l);
+/* A link with small buffers and a stalled reader, filled. */
+bool life_open_full(struct link *l, int way, const char *test);
+/* The rest of 2 MiB to a reader that wakes up. */
+void life_send_rest(struct link *l);
+void add_process_tests(TCase *tc);
+
+#endif

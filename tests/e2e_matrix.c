@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The product: method x TLS version x cipher x blocking, or non-blocking with
+ * small buffers and a slow reader x sizes x plain, or with header and trailer.
+ * SSL_write before, between and after. All of it runs on the machine at hand;
+ * a guest (TLSSF_GUEST) is slow and skips the large ones, see wanted(), unless
+ * TLSSF_FULL is set.
+ *
+ * Rows of the kernel's method need a kernel that has it: promised by
+ * TLSSF_EXPECT and not in force is a failure, otherwise a skip.
+ */
+#include "util.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BIG		(64 * MIB)
+#define ROOM		(2 * MIB)	/* for offsets, behind BIG */
+#define FOUR_GIB	(UINT64_C(1) << 32)
+#define SPARSE_FROM	(FOUR_GIB - 32 * KIB)
+#define POSITION	12345		/* of the fd: ours to keep */
+#define SNDBUF		8192
+#define RCVBUF		4096
+
+static const char greeting[37] = "SSL_write before " MARKER;
+static const char between[] = "SSL_write between " MARKER;
+static const char after[] = "SSL_write after " MARKER;
+static const char header[301] = "HTTP/1.1 200 OK\r\n" MARKER;
+static const char trailer[77] = "a trailer " MARKER;
+
+static const int methods[] = { TLSSF_METHOD_AUTO, TLSSF_METHOD_SSL_SENDFILE,
+			       TLSSF_METHOD_USERSPACE };
+static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+static const size_t sizes[] = { 0, 1, 16383, 16384, 16385, MIB + 1 };
+
+#define COUNT(a)	(sizeof(a) / sizeof((a)[0]))
+#define N_ROWS		(COUNT(methods) * COUNT(versions) * N_CIPHERS * 2)
+
+struct row {
+	int method, version;
+	const struct cipher *cipher;
+	bool slow;
+	char name[96];
+};
+
+static struct link l;
+static struct file file, sparse; /* shared by all tests */
+static unsigned int cells;	/* so far on this connection */
+static uint64_t sent;		/* by tlssf calls on this connection */
+static uint64_t seq0, records0;	/* the kernel's and the peer's count */
+
+static void setup(void)
+{
+	memset(&l, 0, sizeof(l));
+	cells = 0;
+	sent = 0;
+}
+
+static void teardown(void)
+{
+	link_close(&l);
+}
+
+static struct row row_of(int i)
+{
+	size_t n = (size_t)i;
+	struct row r;
+
+	r.slow = n % 2;
+	r.cipher = &ciphers[n / 2 % N_CIPHERS];
+	r.version = versions[n / 2 / N_CIPHERS % COUNT(versions)];
+	r.method = methods[n / 2 / N_CIPHERS / COUNT(versions)];
+	snprintf(r.name, sizeof(r.name), "e2e_matrix %s %s %s %s",
+		 tlssf_method_name(r.method), version_word(r.version),
+		 r.cipher->word, r.slow ? "slow non-blocking" : "blocking");
+	return r;
+}
+
+/* The guest's budget. */
+static bool wanted(const struct row *r, size_t size, bool framed)
+{
+	bool first = r->version == TLS1_2_VERSION && r->cipher == ciphers;
+
+	if (!in_guest() || full_run() || size <= 16385)
+		return true;
+	if (size > MIB + 1)
+		return first && !r->slow && !framed;
+	return r->slow ? first && framed : !framed;
+}
+
+static bool open_row(const struct row *r)
+{
+	struct link_conf conf = { .method = r->method, .version = r->version,
+		.cipher = r->cipher, .nonblocking = r->slow,
+		.sndbuf = r->slow ? SNDBUF : 0,
+		.peer.rcvbuf = r->slow ? RCVBUF : 0 };
+
+	link_open(&l, &conf);
+	write_all(&l, greeting, sizeof(greeting));
+	sync_peer(&l);
+	records0 = l.report.records;
+	if (kernel_seq(&l, &seq0) || r->method != TLSSF_METHOD_SSL_SENDFILE)
+		return true;
+	ck_assert_msg(expected_cipher(r->version, r->cipher) != 1,
+		      "%s: promised, but not in force", r->name);
+	skip_test("%s: kernel TLS is not in force", r->name);
+	return false;
+}
+
+/* What must be in force on this row, on this kernel, with this library. */
+static int right_method(const struct row *r)
+{
+	uint64_t seq;
+
+	if (r->method != TLSSF_METHOD_AUTO)
+		return r->method;
+	if (expected_cipher(r->version, r->cipher) < 0)
+		return kernel_seq(&l, &seq) ? TLSSF_METHOD_SSL_SENDFILE
+					    : TLSSF_METHOD_USERSPACE;
+	if (expected_cipher(r->version, r->cipher) == 0 ||
+	    (r->version == TLS1_3_VERSION && !survives_rekey()))
+		return TLSSF_METHOD_USERSPACE;
+	return TLSSF_METHOD_SSL_SENDFILE;
+}
+
+static void check_reasons(const struct row *r, const struct tlssf_status *st)
+{
+	ck_assert_int_eq(st->why_not[st->method], TLSSF_REASON_NONE);
+	for (int m = 1; m < TLSSF_METHOD_COUNT; m++)
+		if (m != st->method)
+			ck_assert_int_ne(st->why_not[m], TLSSF_REASON_NONE);
+	if (r->method == TLSSF_METHOD_AUTO &&
+	    r->version == TLS1_3_VERSION && !survives_rekey() &&
+	    expected_cipher(r->version, r->cipher) == 1)
+		ck_assert_int_eq(st->reason, TLSSF_REASON_REKEY);
+}
+
+/*
+ * By the kernel's own word on this very socket: either it seals, and then its
+ * sequence number has risen by the records that the peer has decrypted, or it
+ * does not seal at all.
+ */
+static void check_in_force(const struct row *r)
+{
+	struct tlssf_status st;
+	uint64_t seq, all = 0;
+	int right = right_method(r);
+
+	get_status(&l, &st);
+	ck_assert_msg(st.method == right, "%s: %s in force, not %s", r->name,
+		      tlssf_method_name(st.method), tlssf_method_name(right));
+	ck_assert_int_eq(st.version, r->version);
+	check_reasons(r, &st);
+	for (int m = 0; m < TLSSF_METHOD_COUNT; m++)
+		all += st.bytes[m];
+	ck_assert_uint_eq(all, sent);
+	ck_assert_uint_eq(st.bytes[right], sent);
+	if (right != TLSSF_METHOD_SSL_SENDFILE) {
+		ck_assert(!kernel_seq(&l, &seq));
+		ck_assert_int_eq(st.kernel_tx, 0);
+		return;
+	}
+	ck_assert_int_eq(st.kernel_tx, 1);
+	ck_assert(kernel_seq(&l, &seq));
+	ck_assert_uint_eq(seq - seq0, l.report.records - records0);
+	ck_assert_uint_ge(st.records[right], (sent + 16383) / 16384);
+	ck_assert_uint_le(st.records[right], seq - seq0);
+}
+
+static void check_position(const struct file *f)
+{
+	ck_assert_int_eq(lseek(f->fd, 0, SEEK_CUR), POSITION);
+}
+
+static void start_reading(const struct row *r, uint64_t n)
+{
+	bool big = n > 2 * MIB;
+
+	if (r->slow)
+		tell_read(&l, n, big ? 0 : 1000, big ? 10 : 20);
+	else
+		tell_read(&l, n, 0, 0);
+}
+
+static void two_sends(const struct file *f, uint64_t off, size_t size)
+{
+	size_t half = size / 2;
+
+	send_all(&l, f, off, half);
+	write_all(&l, between, sizeof(between));
+	send_all(&l, f, off + half, size - half);
+}
+
+static void one_job(const struct file *f, uint64_t off, size_t size)
+{
+	struct tlssf_job job = { .size = sizeof(job), .fd = f->fd,
+		.off = (off_t)off, .file_len = size,
+		.header = header, .header_len = sizeof(header),
+		.trailer = trailer, .trailer_len = sizeof(trailer) };
+
+	want_bytes(&l, header, sizeof(header));
+	want_file(&l, f, off, size);
+	want_bytes(&l, trailer, sizeof(trailer));
+	job_all(&l, &job);
+	sent += sizeof(header) + sizeof(trailer);
+}
+
+static void transfer(const struct row *r, const struct file *f, uint64_t off,
+		     size_t size, bool framed)
+{
+	size_t more = framed ? sizeof(header) + sizeof(trailer)
+			     : sizeof(between);
+
+	start_reading(r, sizeof(greeting) + size + more + sizeof(after));
+	write_all(&l, greeting, sizeof(greeting));
+	if (framed)
+		one_job(f, off, size);
+	else
+		two_sends(f, off, size);
+	sent += size;
+	write_all(&l, after, sizeof(after));
+	compare(&l);
+	check_position(f);
+	cells++;
+}
+
+static void finish(const struct row *r)
+{
+	check_in_force(r);
+	shutdown_all(&l);
+	expect_end(&l, END_NOTIFY);
+	ck_assert_uint_le(l.report.max_record, 16384 + 256);
+	ck_assert_int_eq(l.report.alert_out, -1);
+}
+
+static void open_files(void)
+{
+	file_make(&file, BIG + ROOM);
+	file_make_sparse(&sparse, SPARSE_FROM, FOUR_GIB + 128 * KIB);
+	lseek(file.fd, POSITION, SEEK_SET);
+	lseek(sparse.fd, POSITION, SEEK_SET);
+}
+
+START_TEST(every_size)
+{
+	struct row r = row_of(_i);
+
+	if (!open_row(&r))
+		return;
+	for (size_t i = 0; i < 2 * COUNT(sizes); i++)
+		if (wanted(&r, sizes[i / 2], i % 2)) /* off: always odd */
+			transfer(&r, &file, 1 + 2 * 4099 * i, sizes[i / 2],
+				 i % 2);
+	check_in_force(&r);
+	/* across 4 GiB, and from beyond it */
+	for (int framed = 0; framed <= 1; framed++) {
+		transfer(&r, &sparse, FOUR_GIB - 7001, 20011, framed);
+		transfer(&r, &sparse, FOUR_GIB + 1, 70001, framed);
+	}
+	finish(&r);
+}
+END_TEST
+
+START_TEST(sixty_four_mib)
+{
+	struct row r = row_of(_i / 2);
+	bool framed = _i % 2;
+	size_t len = strlen(r.name);
+
+	snprintf(r.name + len, sizeof(r.name) - len, " 64 MiB%s",
+		 framed ? " framed" : "");
+	if (!wanted(&r, BIG, framed)) {
+		skip_test("%s: in a guest only with TLSSF_FULL", r.name);
+		return;
+	}
+	if (!open_row(&r))
+		return;
+	transfer(&r, &file, 4097, BIG, framed);
+	finish(&r);
+}
+END_TEST
+
+/* A suite that no kernel offloads still delivers, and says why it is slow. */
+START_TEST(cipher_without_offload)
+{
+	struct link_conf conf = { .version = TLS1_2_VERSION,
+		.cipher_name = "ECDHE-RSA-AES128-SHA256" };
+	struct tlssf_status st;
+
+	link_open(&l, &conf);
+	deliver(&l, &file, 1, 99999);
+	get_status(&l, &st);
+	ck_assert_int_eq(st.method, TLSSF_METHOD_USERSPACE);
+	ck_assert_int_eq(st.why_not[TLSSF_METHOD_SSL_SENDFILE],
+			 TLSSF_REASON_CIPHER);
+	ck_assert_int_eq(st.reason, TLSSF_REASON_CIPHER);
+	ck_assert_str_eq(st.cipher_name, "ECDHE-RSA-AES128-SHA256");
+	shutdown_all(&l);
+	expect_end(&l, END_NOTIFY);
+}
+END_TEST
+
+/* No set-up at all: any connected SSL works. */
+START_TEST(without_ctx_init)
+{
+	struct link_conf conf = { .version = versions[_i], .no_init = true };
+	struct tlssf_status st;
+
+	link_open(&l, &conf);
+	deliver(&l, &file, 1, MIB - 1);
+	get_status(&l, &st);
+	ck_assert_int_eq(st.method, TLSSF_METHOD_USERSPACE);
+	ck_assert_int_ne(st.why_not[TLSSF_METHOD_SSL_SENDFILE],
+			 TLSSF_REASON_NONE);
+	ck_assert_uint_eq(st.bytes[TLSSF_METHOD_USERSPACE], MIB - 1);
+	shutdown_all(&l);
+	expect_end(&l, END_NOTIFY);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("e2e_matrix");
+	TCase *tc = add_case(suite, "sizes", 60);
+
+	warm_up();
+	open_files();
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, every_size, 0, (int)N_ROWS);
+	tcase_add_test(tc, cipher_without_offload);
+	tcase_add_loop_test(tc, without_ctx_init, 0, (int)COUNT(versions));
+	tc = add_case(suite, "64 MiB", 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, sixty_four_mib, 0, 2 * (int)N_ROWS);
+	return run_suite("e2e_matrix", suite);
+}

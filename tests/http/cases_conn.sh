@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034,SC2154
+# Versions and ciphers, slow, many, vanishing and impossible connections.
+
+# one_cipher NAME CURL-OPTION...: adds method and reason to `why`
+one_cipher()
+{
+	local line
+
+	ln -f "$root/f200000" "$root/by-$1"
+	same "$root/f200000" "${@:2}" "${url}by-$1" &&
+	line=$(log_of "by-$1") || return 1
+	why="method=$(field method "$line") reason=$(field reason "$line")"
+	is cipher "$1" "$(field cipher "$line")" &&
+	is version "$version" "$(field tls "$line")"
+}
+
+case_tls12_aes128_gcm_sha256()
+{
+	version=TLSv1.2 one_cipher AES128-GCM-SHA256 --tls-max 1.2 \
+		--ciphers AES128-GCM-SHA256
+}
+
+case_tls12_ecdhe_rsa_aes256_gcm_sha384()
+{
+	version=TLSv1.2 one_cipher ECDHE-RSA-AES256-GCM-SHA384 --tls-max 1.2 \
+		--ciphers ECDHE-RSA-AES256-GCM-SHA384
+}
+
+case_tls13()
+{
+	version=TLSv1.3 one_cipher TLS_AES_256_GCM_SHA384 --tlsv1.3
+}
+
+case_tls13_chacha20()
+{
+	version=TLSv1.3 one_cipher TLS_CHACHA20_POLY1305_SHA256 --tlsv1.3 \
+		--tls13-ciphers TLS_CHACHA20_POLY1305_SHA256
+}
+
+case_tls12_cbc_in_user_space()
+{
+	version=TLSv1.2 one_cipher ECDHE-RSA-AES128-SHA256 --tls-max 1.2 \
+		--ciphers ECDHE-RSA-AES128-SHA256 &&
+	is method 'method=userspace reason=cipher' "$why"
+}
+
+verified()
+{
+	local found
+
+	found=$(curl -sS --max-time "$limit" --cacert "$work/cert.pem" \
+		"https://localhost:$port/f16385" \
+		--resolve "localhost:$port:127.0.0.1" | sha) &&
+	is SHA-256 "$(sha_of "$root/f16385")" "$found"
+}
+
+case_certificate_from_files()
+{
+	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test \
+		-addext subjectAltName=DNS:localhost \
+		-keyout "$work/key.pem" -out "$work/cert.pem" &&
+	with_server "--cert $work/cert.pem --key $work/key.pem" verified
+}
+
+on_ipv6()
+{
+	grep -q '^listening on https://\[::1\]:' "$log" &&
+	same "$root/f16385" "${url}f16385"
+}
+
+case_ipv6()
+{
+	[ -s /proc/net/if_inet6 ] || skip 'no IPv6 here' || return
+	with_server '--listen ::1' on_ipv6
+}
+
+case_options()
+{
+	local r=0
+
+	"$binary" --help >/dev/null && "$binary" --version >/dev/null &&
+	for o in --port=65536 --port=x --workers=0 --method=magic --cert=x \
+		 --nonsense word; do
+		r=0
+		"$binary" "$o" >/dev/null 2>&1 || r=$?
+		is "$o" 2 "$r" || return 1
+	done
+	r=0
+	"$binary" --root "$work/none" >/dev/null 2>&1 || r=$?
+	is 'missing root' 1 "$r"
+}
+
+# 16 MiB at 4 MiB/s
+case_slow_client()
+{
+	local start=$SECONDS
+
+	same "$root/mid" --limit-rate 4M "${url}mid" &&
+	why="$((SECONDS - start)) s" && [ $((SECONDS - start)) -ge 2 ]
+}
+
+# The last answer, a slow reader, and input that the server never asked for:
+# a close() without reading it would reset the connection and lose the tail.
+case_lingering_close()
+{
+	{
+		printf 'GET /mid HTTP/1.0\r\n\r\n'
+		head -c 300000 /dev/zero
+	} >"$work/in"
+	timeout "$limit" openssl s_client -quiet -connect "127.0.0.1:$port" \
+		<"$work/in" 2>/dev/null |
+		{ head -c 1000000; sleep 2; cat; } >"$work/out" || true
+	is SHA-256 "$(sha_of "$root/mid")" \
+		"$(tail -c 16777216 "$work/out" | sha)"
+}
+
+parallel()
+{
+	local n=24 i pids=() wanted
+
+	[ "$quick" = 0 ] || n=8
+	wanted=$(sha_of "$root/big")
+	for ((i = 0; i < n; i++)); do
+		get "${url}big" | sha >"$work/par.$i" &
+		pids+=($!)
+	done
+	for ((i = 0; i < n; i++)); do
+		wait "${pids[i]}" || return 1
+		is "download $i" "$wanted" "$(cat "$work/par.$i")" || return 1
+	done
+	why="$n downloads of $(stat -c %s "$root/big") bytes"
+}
+
+case_parallel_one_worker() { parallel; }
+case_parallel_four_workers() { with_server '--workers 4' parallel; }
+
+# quiet: a second with (nearly) no work done
+quiet()
+{
+	local before
+
+	before=$(ticks)
+	sleep 1
+	spent=$(($(ticks) - before))
+	[ "$spent" -le 5 ]
+}
+
+# While a connection waits, the processor must not work for it.
+case_no_spin()
+{
+	local pid v r=0
+
+	for v in 1.2 1.3; do
+		rm -f "$work/spin"
+		"${curl[@]}" --limit-rate 20M --tls-max "$v" -o "$work/spin" \
+			"${url}sparse" &
+		pid=$!
+		wait_for 20 test -s "$work/spin" || r=1
+		kill -STOP "$pid"
+		wait_for 30 quiet || r=1
+		why+="${why:+, }TLS $v: $spent of $(getconf CLK_TCK) ticks"
+		kill -KILL "$pid"
+		wait "$pid" || true
+	done
+	rm -f "$work/spin"
+	return "$r"
+}
+
+case_abort_in_the_middle()
+{
+	local line
+
+	ln -f "$root/sparse" "$root/aborted"
+	! curl -sk --max-time 1 --limit-rate 1M -o /dev/null \
+		"${url}aborted" &&
+	line=$(log_of aborted) || return 1
+	why="error=$(field error "$line")"
+	is error peer_gone "$(field error "$line")" &&
+	same "$root/f200000" "${url}f200000"
+}
+
+# Clients that connect and say nothing, or nonsense, or leave half-way.
+case_no_handshake()
+{
+	local i
+
+	for i in 1 2 3 4 5; do
+		exec {s1}<>"/dev/tcp/127.0.0.1/$port" &&
+		exec {s2}<>"/dev/tcp/127.0.0.1/$port" || return 1
+		printf 'GET / HTTP/1.0\r\n\r\n' >&"$s1"
+		exec {s1}>&- {s2}>&-
+	done
+	timeout 20 openssl s_client -connect "127.0.0.1:$port" -tls1_1 \
+		</dev/null && return 1
+	same "$root/f1" "${url}f1"
+}
+
+# ends_within SECONDS COMMAND...: and is not stopped by us
+ends_within()
+{
+	local start=$SECONDS r=0
+
+	timeout "$limit" "${@:2}" >"$work/out" 2>/dev/null || r=$?
+	if [ "$r" -eq 124 ] || [ $((SECONDS - start)) -gt "$1" ]; then
+		bad "$2: ended after $((SECONDS - start)) s"
+	fi
+}
+
+# A reader that stops reading: its output is a pipe that nobody empties.
+stalled()
+{
+	local pid line hold
+
+	ln -f "$root/sparse" "$root/stalled"
+	mkfifo "$work/full"
+	exec {hold}<>"$work/full"
+	printf 'GET /stalled HTTP/1.0\r\n\r\n' >"$work/in"
+	timeout "$limit" openssl s_client -quiet -connect "127.0.0.1:$port" \
+		<"$work/in" >"$work/full" 2>/dev/null {hold}>&- &
+	pid=$!
+	line=$(log_of stalled)
+	exec {hold}>&-
+	wait "$pid" || true
+	is error timeout "$(field error "$line")"
+}
+
+# A byte now and then does not prolong the time for a request.
+drip()
+{
+	local i
+
+	{
+		printf 'GET /'
+		for ((i = 0; i < 40; i++)); do
+			sleep 0.5
+			printf x 2>/dev/null || break
+		done
+	} | timeout "$limit" openssl s_client -quiet \
+		-connect "127.0.0.1:$port" 2>/dev/null
+}
+
+# 160 KiB/s: libtlssf gets rid of nothing for longer than the time-out, since a
+# full send buffer counts as writable only when a third of it is free. But TCP
+# moves on, so it is the client that ends this.
+very_slow()
+{
+	local line
+
+	ln -f "$root/mid" "$root/very-slow"
+	printf 'GET /very-slow HTTP/1.0\r\n\r\n' >"$work/in"
+	timeout 8 openssl s_client -quiet -connect "127.0.0.1:$port" \
+		<"$work/in" 2>/dev/null |
+		while [ "$(head -c 16384 | wc -c)" -gt 0 ]; do
+			sleep 0.1
+		done || true
+	line=$(log_of very-slow) &&
+	is error peer_gone "$(field error "$line")"
+}
+
+timeouts()
+{
+	local s
+
+	exec {s}<>"/dev/tcp/127.0.0.1/$port" &&
+	ends_within 30 cat <&"$s" || return 1
+	exec {s}>&-
+	ends_within 30 openssl s_client -quiet -connect "127.0.0.1:$port" \
+		</dev/null &&
+	is 'unfinished request' 408 "$(raw_status 'GET / HTTP/1.1\r\nHos')" &&
+	is drip 408 "$(drip | sed -n '1s/^HTTP\/1.1 \([0-9]*\) .*/\1/p')" &&
+	very_slow && stalled
+}
+
+# An emulated machine needs seconds for a handshake alone.
+case_timeouts()
+{
+	local seconds=2
+
+	[ "$quick" = 0 ] || seconds=6
+	with_server "--timeout $seconds" timeouts
+}
+
+# The file becomes shorter than its Content-Length.
+case_file_truncated()
+{
+	local pid line r=0
+
+	truncate -s 256M "$root/shrinks"
+	"${curl[@]}" --limit-rate 20M -o "$work/shrunk" "${url}shrinks" &
+	pid=$!
+	wait_for 20 test -s "$work/shrunk" && truncate -s 1M "$root/shrinks"
+	wait "$pid" || r=$?
+	[ "$r" -ne 0 ] || bad 'the client took it for complete' || return 1
+	line=$(log_of shrinks) &&
+	is error file_truncated "$(field error "$line")"
+}
+
+# A named method is never replaced: the client must notice.
+impossible()
+{
+	local line
+
+	if get --tls-max 1.2 --ciphers ECDHE-RSA-AES128-SHA256 \
+		-o "$work/out" "${url}f200000"; then
+		bad 'CBC was delivered'
+		return 1
+	fi
+	line=$(log_of f200000) || return 1
+	why="error=$(field error "$line")"
+	[ -n "$(field error "$line")" ] && grep -q '" 200 0 ' <<<"$line"
+}
+
+case_ssl_sendfile_impossible()
+{
+	with_server '--method ssl_sendfile' impossible
+}
+
+case_ktls_impossible() { with_server '--method ktls' impossible; }
+
+# Where it is possible it must be in force, else it must fail with a reason.
+named()
+{
+	local line
+
+	if same "$root/f200000" "${url}f200000"; then
+		line=$(log_of f200000) &&
+		is method "$1" "$(field method "$line")" || return 1
+		why='possible'
+	else
+		line=$(log_of f200000) || return 1
+		why="impossible: error=$(field error "$line")"
+		[ -n "$(field error "$line")" ]
+	fi
+}
+
+case_named_ssl_sendfile()
+{
+	with_server '--method ssl_sendfile' named ssl_sendfile
+}
+
+case_named_ktls() { with_server '--method ktls' named ktls; }
+
+case_named_userspace()
+{
+	with_server '--method userspace' named userspace &&
+	is it possible "$why"
+}
+
+# SIGTERM: the download in flight is finished, nothing new is accepted.
+stops()
+{
+	local pid
+
+	"${curl[@]}" --limit-rate 4M -o "$work/mid" "${url}mid" &
+	pid=$!
+	wait_for 20 test -s "$work/mid" || return 1
+	! grep -F ' /mid ' "$log" || bad 'not in flight any more' || return 1
+	kill -TERM "$server"
+	sleep 0.2
+	! status "${url}f1" || bad 'still accepting' || return 1
+	wait "$pid" &&
+	is SHA-256 "$(sha_of "$root/mid")" "$(sha_of "$work/mid")" &&
+	log_of mid | grep -q '" 200 16777216 '
+}
+
+case_sigterm_in_flight() { with_server '' stops; }
+
+# Transfers that do not end are cut off, visibly.
+cut_off()
+{
+	local pid r=0 start line
+
+	"${curl[@]}" --limit-rate 1M -o /dev/null "${url}sparse" &
+	pid=$!
+	sleep 1
+	start=$SECONDS
+	kill -TERM "$server"
+	wait "$pid" || r=$?
+	[ "$r" -ne 0 ] && [ $((SECONDS - start)) -le 30 ] || return 1
+	line=$(log_of sparse) &&
+	is error server_stopped "$(field error "$line")"
+}
+
+case_sigterm_grace_is_bounded() { with_server '' cut_off; }
+
+no_sockets() { [ "$(fds)" -le "$idle_fds" ]; }
+
+# All connections are closed; what remains is what it started with.
+case_no_descriptor_leaks()
+{
+	wait_for 20 no_sockets || bad "$(ls -l "/proc/$server/fd")"
+}
