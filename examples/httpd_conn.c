@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One connection as a state machine:
+ *
+ *   HANDSHAKE -> READ -> SEND -> SHUTDOWN -> LINGER -> gone
+ *                  ^------' keep-alive
+ *
+ * Each state is a function that goes as far as it can and then says what to
+ * wait for. libtlssf is in two of them: SEND (tlssf_send_job) and SHUTDOWN
+ * (tlssf_shutdown). The rest is what any TLS server does.
+ */
+#include "httpd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/sockios.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_REQUEST_MAX	256	/* bytes of a request line in the log */
+#define DISCARD_MAX	16	/* reads in one step of the lingering close */
+
+enum step { STEP_NEXT, STEP_WAIT, STEP_CLOSE };
+
+uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* ---- waiting ---- */
+
+static int tcp_queued(const struct conn *c)
+{
+	int n = 0;
+
+	return ioctl(c->fd, SIOCOUTQ, &n) == 0 ? n : 0;
+}
+
+static void set_deadline(struct conn *c, unsigned int ms)
+{
+	c->deadline = now_ms() + ms;
+	c->queued = tcp_queued(c);
+}
+
+static enum step wait_for(struct conn *c, uint32_t events, int delay_ms)
+{
+	c->events = events;
+	c->delay_ms = delay_ms;
+	return STEP_WAIT;
+}
+
+static enum step enter(struct conn *c, enum conn_state state, unsigned int ms)
+{
+	c->state = state;
+	set_deadline(c, ms);
+	return STEP_NEXT;
+}
+
+/* After an OpenSSL call that returned n <= 0. */
+static enum step wait_ssl(struct conn *c, int n)
+{
+	switch (SSL_get_error(c->ssl, n)) {
+	case SSL_ERROR_WANT_READ:
+		return wait_for(c, EPOLLIN, -1);
+	case SSL_ERROR_WANT_WRITE:
+		return wait_for(c, EPOLLOUT, -1);
+	default:
+		return STEP_CLOSE;
+	}
+}
+
+/*
+ * After a libtlssf call that returned WANT. With retry_ms set, the socket may
+ * be writable already although the kernel still holds records: watching for
+ * EPOLLOUT would spin there (level-triggered) or sleep for ever (edge), so
+ * only the timer counts. A call that made progress just used up its share:
+ * it goes on in the next round, after everybody else had a turn.
+ */
+static enum step wait_tlssf(struct conn *c, int want, bool progress)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+
+	if (want == TLSSF_WANT_READ)
+		return wait_for(c, EPOLLIN, -1);
+	if (tlssf_status(c->ssl, &st) < 0 || st.retry_ms == 0)
+		return wait_for(c, EPOLLOUT, -1);
+	return wait_for(c, 0, progress ? 0 : (int)st.retry_ms);
+}
+
+/* ---- the access log ---- */
+
+/* The request's first line, made harmless: "\xNN" for what is not text. */
+static void request_line(const struct conn *c, char *out)
+{
+	const char *in = c->in, *end = c->in + c->in_len;
+
+	while (in < end && (*in == '\r' || *in == '\n'))
+		in++;
+	if (end - in > LOG_REQUEST_MAX)
+		end = in + LOG_REQUEST_MAX;
+	for (; in < end && *in != '\r' && *in != '\n'; in++) {
+		unsigned char b = (unsigned char)*in;
+
+		if (b < 0x20 || b > 0x7e || b == '"' || b == '\\')
+			out += sprintf(out, "\\x%02x", b);
+		else
+			*out++ = (char)b;
+	}
+	*out = '\0';
+}
+
+/* One line per response; `error` is NULL when all of it was sent. */
+static void log_response(const struct conn *c, const char *error)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+	char line[LOG_REQUEST_MAX * 4 + 1];
+	uint64_t body = 0;
+
+	if (c->job.done > c->job.header_len)
+		body = c->job.done - c->job.header_len;
+	request_line(c, line);
+	tlssf_status(c->ssl, &st);
+	printf("%s \"%s\" %d %" PRIu64 " method=%s reason=%s tls=%s cipher=%s"
+	       "%s%s\n", c->peer, line, c->response.status, body,
+	       tlssf_method_name(st.method), tlssf_reason_name(st.reason),
+	       SSL_get_version(c->ssl), SSL_get_cipher_name(c->ssl),
+	       error ? " error=" : "", error ? error : "");
+}
+
+/*
+ * Nothing that ends here may look complete: no close_notify is sent. When the
+ * library gave the connection up, it has sent an alert if one could be sent,
+ * and a reset could overtake that.
+ */
+void conn_fail(struct conn *c, const char *why)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+
+	if (c->state == CONN_SEND)
+		log_response(c, why);
+	c->abort = tlssf_status(c->ssl, &st) < 0 || !st.dead;
+}
+
+/* ---- the states ---- */
+
+static enum step do_handshake(struct conn *c)
+{
+	enum step s;
+	int n;
+
+	ERR_clear_error();
+	n = SSL_accept(c->ssl);
+	if (n == 1)
+		return enter(c, CONN_READ, c->config->timeout_ms);
+	s = wait_ssl(c, n);
+	if (s == STEP_CLOSE && ERR_peek_error())
+		fprintf(stderr, "%s handshake: %s\n", c->peer,
+			ERR_reason_error_string(ERR_peek_error()));
+	return s;
+}
+
+static enum step send_answer(struct conn *c)
+{
+	struct response *r = &c->response;
+
+	if (c->stopping)
+		r->close = true;
+	c->job = (struct tlssf_job) {
+		.size = sizeof(c->job),
+		.header = c->head,
+		.header_len = response_head(r, c->head, sizeof(c->head)),
+		.fd = r->fd,
+		.off = (off_t)r->off,
+	};
+	if (!r->head_only && r->text) {
+		c->job.trailer = r->text;
+		c->job.trailer_len = strlen(r->text);
+	} else if (!r->head_only) {
+		c->job.file_len = r->len;
+	}
+	return enter(c, CONN_SEND, c->config->timeout_ms);
+}
+
+static enum step send_error(struct conn *c, int status)
+{
+	response_error(&c->response, status);
+	return send_answer(c);
+}
+
+/* The buffer is full: of what? */
+static int too_large(const struct conn *c)
+{
+	return c->request.field_len ? 431 : 414;
+}
+
+static enum step do_read(struct conn *c)
+{
+	for (;;) {
+		size_t used;
+		int n;
+
+		switch (request_feed(&c->request, c->in + c->in_parsed,
+				     c->in_len - c->in_parsed, &used)) {
+		case REQUEST_DONE:
+			c->in_parsed += used;
+			response_make(&c->response, &c->request, c->root);
+			return send_answer(c);
+		case REQUEST_BAD:
+			return send_error(c, 400);
+		case REQUEST_MORE:
+			c->in_parsed = c->in_len;
+			break;
+		}
+		if (c->in_len == sizeof(c->in))
+			return send_error(c, too_large(c));
+		ERR_clear_error();
+		n = SSL_read(c->ssl, c->in + c->in_len,
+			     (int)(sizeof(c->in) - c->in_len));
+		if (n <= 0 && SSL_get_error(c->ssl, n) ==
+		    SSL_ERROR_ZERO_RETURN)
+			return enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+		if (n <= 0)
+			return wait_ssl(c, n);
+		/* slow senders have one time-out for all of a request */
+		if (c->in_len == 0)
+			set_deadline(c, c->config->timeout_ms);
+		c->in_len += (size_t)n;
+	}
+}
+
+/* Keep what came behind the request; it is the start of the next one. */
+static enum step next_request(struct conn *c)
+{
+	c->in_len -= c->in_parsed;
+	memmove(c->in, c->in + c->in_parsed, c->in_len);
+	c->in_parsed = 0;
+	response_release(&c->response);
+	request_init(&c->request);
+	enter(c, CONN_READ, c->config->timeout_ms);
+	/* epoll does not see bytes that are in user space already */
+	if (c->in_len || SSL_has_pending(c->ssl))
+		return wait_for(c, 0, 0);
+	return wait_for(c, EPOLLIN, -1);
+}
+
+static enum step do_send(struct conn *c)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+	uint64_t before = c->job.done;
+	int r = tlssf_send_job(c->ssl, &c->job);
+	bool progress = c->job.done != before;
+
+	if (progress)
+		set_deadline(c, c->config->timeout_ms);
+	if (r == TLSSF_WANT_READ || r == TLSSF_WANT_WRITE)
+		return wait_tlssf(c, r, progress);
+	if (r == TLSSF_ERROR) {
+		tlssf_status(c->ssl, &st);
+		conn_fail(c, tlssf_reason_name(st.error));
+		return STEP_CLOSE;
+	}
+	log_response(c, NULL);
+	if (!c->response.close && !c->stopping)
+		return next_request(c);
+	return enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+}
+
+/*
+ * SSL_shutdown() and close() here would lose the end of the response when the
+ * kernel does TLS; tlssf_shutdown() returns 0 when all of it is in TCP.
+ */
+static enum step do_shutdown(struct conn *c)
+{
+	int r = tlssf_shutdown(c->ssl);
+
+	if (r == TLSSF_ERROR)
+		return STEP_CLOSE;
+	if (r != 0)
+		return wait_tlssf(c, r, false);
+	shutdown(c->fd, SHUT_WR);
+	return enter(c, CONN_LINGER, tcp_queued(c) > 0 ?
+		     c->config->timeout_ms : LINGER_MS);
+}
+
+/*
+ * Closing a socket with unread input makes TCP send a reset, which can destroy
+ * what the peer has not read yet. So read and discard until the peer's end.
+ * Not by recv(): when the kernel decrypts, that fails with EIO at an alert.
+ */
+static enum step do_linger(struct conn *c)
+{
+	/* free by now; one connection is used by one thread at a time */
+	for (int i = 0; i < DISCARD_MAX; i++) {
+		int n;
+
+		ERR_clear_error();
+		n = SSL_read(c->ssl, c->in, sizeof(c->in));
+		if (n <= 0)
+			return wait_ssl(c, n);
+	}
+	return wait_for(c, 0, 0);
+}
+
+/* ---- what the loop calls ---- */
+
+bool conn_step(struct conn *c)
+{
+	static enum step (*const steps[CONN_STATES])(struct conn *) = {
+		[CONN_HANDSHAKE] = do_handshake,
+		[CONN_READ] = do_read,
+		[CONN_SEND] = do_send,
+		[CONN_SHUTDOWN] = do_shutdown,
+		[CONN_LINGER] = do_linger,
+	};
+	enum step s;
+
+	/* ends: each state is entered once, READ again only by waiting */
+	do {
+		s = steps[c->state](c);
+	} while (s == STEP_NEXT);
+	return s != STEP_CLOSE;
+}
+
+/* A slow reader is no dead one: has TCP got rid of anything since? */
+static bool still_draining(struct conn *c)
+{
+	if (tcp_queued(c) == c->queued)
+		return false;
+	set_deadline(c, c->config->timeout_ms);
+	return true;
+}
+
+bool conn_timeout(struct conn *c)
+{
+	switch (c->state) {
+	case CONN_READ:
+		if (c->in_len)
+			send_error(c, 408);
+		else
+			enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+		return conn_step(c);
+	case CONN_SEND:
+	case CONN_SHUTDOWN:
+		if (still_draining(c))
+			return true;
+		conn_fail(c, "timeout");
+		return false;
+	case CONN_LINGER:
+		return tcp_queued(c) > 0 && still_draining(c);
+	default:
+		c->abort = true;
+		return false;
+	}
+}
+
+bool conn_stop(struct conn *c)
+{
+	c->stopping = true;
+	if (c->state == CONN_HANDSHAKE)
+		return false;
+	if (c->state == CONN_READ && c->in_len == 0) {
+		enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+		return conn_step(c);
+	}
+	return true;
+}
+
+struct conn *conn_new(SSL_CTX *ctx, const struct config *config, int root,
+		      int fd, const char *peer)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		close(fd);
+		return NULL;
+	}
+	c->fd = fd;
+	c->config = config;
+	c->root = root;
+	c->response.fd = -1;
+	snprintf(c->peer, sizeof(c->peer), "%s", peer);
+	request_init(&c->request);
+	c->ssl = SSL_new(ctx);
+	if (!c->ssl || SSL_set_fd(c->ssl, fd) != 1) {
+		conn_free(c);
+		return NULL;
+	}
+	enter(c, CONN_HANDSHAKE, config->timeout_ms);
+	wait_for(c, EPOLLIN, -1);
+	return c;
+}
+
+void conn_free(struct conn *c)
+{
+	const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+
+	if (c->abort)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset,
+			   sizeof(reset));
+	SSL_free(c->ssl);
+	close(c->fd);
+	response_release(&c->response);
+	free(c);
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tlssf-httpd: a small static HTTPS server on libtlssf. This file: options,
+ * TLS context, workers, signals. httpd.h tells where the rest is.
+ */
+#include "httpd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WORKERS_MAX	64
+#define CERT_DAYS	30
+
+/* ---- options ---- */
+
+static const char usage[] =
+"Usage: tlssf-httpd [options]\n"
+"Serve the files of a directory over HTTPS.\n\n"
+"  --listen ADDR     numeric address (127.0.0.1)\n"
+"  --port N          port, 0: any free one (8443)\n"
+"  --root DIR        directory to serve (.)\n"
+"  --cert FILE       certificate chain, PEM (self-signed, in memory)\n"
+"  --key FILE        its private key, PEM\n"
+"  --method NAME     auto, ssl_sendfile, ktls, userspace (auto)\n"
+"  --workers N       event loops, a thread each (1)\n"
+"  --timeout N       seconds that a peer may stay silent (30)\n"
+"  --help, --version\n";
+
+static unsigned int number(const char *name, const char *text,
+			   unsigned long min, unsigned long max)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || n < min ||
+	    n > max) {
+		fprintf(stderr, "--%s: a number from %lu to %lu\n", name, min,
+			max);
+		exit(2);
+	}
+	return (unsigned int)n;
+}
+
+static int method_by_name(const char *name)
+{
+	for (int m = TLSSF_METHOD_AUTO; m < TLSSF_METHOD_COUNT; m++)
+		if (strcmp(name, tlssf_method_name(m)) == 0)
+			return m;
+	fprintf(stderr, "--method: auto, ssl_sendfile, ktls or userspace\n");
+	exit(2);
+}
+
+static void take_option(struct config *conf, int opt)
+{
+	switch (opt) {
+	case 'l': conf->listen = optarg; break;
+	case 'p':
+		number("port", optarg, 0, 65535);
+		conf->port = optarg;
+		break;
+	case 'r': conf->root = optarg; break;
+	case 'c': conf->cert = optarg; break;
+	case 'k': conf->key = optarg; break;
+	case 'm': conf->method = method_by_name(optarg); break;
+	case 'w':
+		conf->workers = number("workers", optarg, 1, WORKERS_MAX);
+		break;
+	case 't':
+		conf->timeout_ms = 1000 * number("timeout", optarg, 1, 3600);
+		break;
+	case 'h':
+		fputs(usage, stdout);
+		exit(0);
+	case 'v':
+		printf("tlssf-httpd %s\n", tlssf_version());
+		exit(0);
+	default:
+		fputs(usage, stderr);
+		exit(2);
+	}
+}
+
+static void parse_options(struct config *conf, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "listen", required_argument, NULL, 'l' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "root", required_argument, NULL, 'r' },
+		{ "cert", required_argument, NULL, 'c' },
+		{ "key", required_argument, NULL, 'k' },
+		{ "method", required_argument, NULL, 'm' },
+		{ "workers", required_argument, NULL, 'w' },
+		{ "timeout", required_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
+		take_option(conf, opt);
+	if (optind != argc || !conf->cert != !conf->key) {
+		fputs(usage, stderr);
+		exit(2);
+	}
+}
+
+/* ---- TLS ---- */
+
+static bool add_extension(X509 *cert, int nid, const char *value)
+{
+	X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+	bool ok = ext && X509_add_ext(cert, ext, -1);
+
+	X509_EXTENSION_free(ext);
+	return ok;
+}
+
+static bool fill_certificate(X509 *cert, EVP_PKEY *key)
+{
+	X509_NAME *name = X509_get_subject_name(cert);
+
+	return X509_set_version(cert, X509_VERSION_3) &&
+	       ASN1_INTEGER_set(X509_get_serialNumber(cert), 1) &&
+	       X509_gmtime_adj(X509_getm_notBefore(cert), -86400) &&
+	       X509_gmtime_adj(X509_getm_notAfter(cert), CERT_DAYS * 86400L) &&
+	       X509_set_pubkey(cert, key) &&
+	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+					  (const unsigned char *)"localhost",
+					  -1, -1, 0) &&
+	       X509_set_issuer_name(cert, name) &&
+	       add_extension(cert, NID_basic_constraints, "CA:FALSE") &&
+	       add_extension(cert, NID_subject_alt_name,
+			     "DNS:localhost,IP:127.0.0.1,IP:::1") &&
+	       X509_sign(cert, key, EVP_sha256());
+}
+
+/* RSA, so that TLS 1.2 without (EC)DHE can be tried too. */
+static bool use_self_signed(SSL_CTX *ctx)
+{
+	EVP_PKEY *key = EVP_RSA_gen(2048);
+	X509 *cert = X509_new();
+	bool ok = key && cert && fill_certificate(cert, key) &&
+		  SSL_CTX_use_certificate(ctx, cert) == 1 &&
+		  SSL_CTX_use_PrivateKey(ctx, key) == 1;
+
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	return ok;
+}
+
+static bool use_files(SSL_CTX *ctx, const struct config *conf)
+{
+	return SSL_CTX_use_certificate_chain_file(ctx, conf->cert) == 1 &&
+	       SSL_CTX_use_PrivateKey_file(ctx, conf->key,
+					   SSL_FILETYPE_PEM) == 1 &&
+	       SSL_CTX_check_private_key(ctx) == 1;
+}
+
+static SSL_CTX *make_ctx(const struct config *conf)
+{
+	const struct tlssf_options options = {
+		.size = sizeof(options),
+		.method = conf->method,
+	};
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	if (!ctx || !SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) ||
+	    !(conf->cert ? use_files(ctx, conf) : use_self_signed(ctx))) {
+		ERR_print_errors_fp(stderr);
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
+	/* idle connections keep no record buffers */
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	/* tickets do; a cache in memory would grow */
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	if (tlssf_ctx_init(ctx, &options) < 0) {
+		perror("tlssf_ctx_init");
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+/* ---- what was found ---- */
+
+static const char *tristate(int value)
+{
+	return value == TLSSF_YES ? "yes" : value == TLSSF_NO ? "no" :
+	       "unknown";
+}
+
+static void print_ciphers(const char *version, const struct tlssf_cap *caps)
+{
+	const char *sep = "";
+
+	printf(" %s=", version);
+	for (int i = 0; i < TLSSF_CIPHER_COUNT; i++) {
+		if (caps[i].tx != TLSSF_YES)
+			continue;
+		printf("%s%s", sep, tlssf_cipher_name(i));
+		sep = ",";
+	}
+	if (!*sep)
+		printf("none");
+}
+
+static void print_probe(void)
+{
+	static const char *const ulp[] = {
+		[TLSSF_ULP_UNKNOWN] = "unknown",
+		[TLSSF_ULP_ABSENT] = "absent",
+		[TLSSF_ULP_NOT_LOADED] = "not_loaded",
+		[TLSSF_ULP_LOADED] = "loaded",
+	};
+	struct tlssf_caps caps = { .size = sizeof(caps) };
+
+	if (tlssf_probe(&caps) < 0) {
+		perror("tlssf_probe");
+		return;
+	}
+	printf("probe: library=\"%s\" library_ktls=%s kernel_tls=%s",
+	       caps.library, tristate(caps.library_ktls), ulp[caps.ulp]);
+	print_ciphers("tls1.2", caps.tls12);
+	print_ciphers("tls1.3", caps.tls13);
+	printf(" rekey=%s\n", tristate(caps.rekey));
+}
+
+static bool local_port(int fd, char *port, size_t cap)
+{
+	struct sockaddr_storage sa = { 0 };
+	socklen_t len = sizeof(sa);
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		return false;
+	/* both families keep the port at the same place */
+	snprintf(port, cap, "%u",
+		 (unsigned int)ntohs(((struct sockaddr_in *)&sa)->sin_port));
+	return true;
+}
+
+/* ---- workers ---- */
+
+/*
+ * One thread, one listening socket and one event loop per worker. With
+ * SO_REUSEPORT the kernel spreads the connections over the sockets by hash, so
+ * the workers share no queue and no lock. Threads, not processes: they share
+ * the SSL_CTX and with it the ticket keys, so a session resumes at any worker,
+ * and the process-wide limits of libtlssf hold for all of them.
+ */
+struct worker {
+	struct loop_args args;
+	pthread_t thread;
+	int result;
+};
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	w->result = loop_run(&w->args);
+	if (w->result < 0)
+		kill(getpid(), SIGTERM);
+	return NULL;
+}
+
+static void close_listeners(struct worker *workers, unsigned int n)
+{
+	while (n--)
+		close(workers[n].args.listener);
+}
+
+/* All listeners before the first thread: what fails, fails at the start. */
+static bool open_listeners(const struct config *conf, struct worker *workers,
+			   char *port, size_t cap)
+{
+	bool shared = conf->workers > 1;
+
+	snprintf(port, cap, "%s", conf->port);
+	for (unsigned int i = 0; i < conf->workers; i++) {
+		int fd = listener_open(conf->listen, port, shared);
+
+		workers[i].args.listener = fd;
+		if (fd < 0 || !local_port(fd, port, cap)) {
+			close_listeners(workers, fd < 0 ? i : i + 1);
+			return false;
+		}
+	}
+	return true;
+}
+
+static unsigned int start_workers(struct worker *workers, unsigned int n,
+				  const struct loop_args *args)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		int listener = workers[i].args.listener;
+
+		workers[i].args = *args;
+		workers[i].args.listener = listener;
+		if (pthread_create(&workers[i].thread, NULL, worker_main,
+				   &workers[i]) != 0) {
+			fprintf(stderr, "cannot start a worker\n");
+			close_listeners(workers + i, n - i);
+			break;
+		}
+	}
+	return i;
+}
+
+static int stop_workers(struct worker *workers, unsigned int n, int stop)
+{
+	const uint64_t one = 1;
+	int result = 0;
+
+	/* never read, so that every worker sees it */
+	if (write(stop, &one, sizeof(one)) != sizeof(one))
+		abort();
+	for (unsigned int i = 0; i < n; i++) {
+		pthread_join(workers[i].thread, NULL);
+		if (workers[i].result < 0)
+			result = -1;
+	}
+	return result;
+}
+
+static int serve(const struct config *conf, const struct loop_args *args,
+		 const sigset_t *signals)
+{
+	struct worker workers[WORKERS_MAX] = { 0 };
+	char port[16];
+	unsigned int n;
+	int sig, result = -1;
+
+	if (!open_listeners(conf, workers, port, sizeof(port)))
+		return -1;
+	n = start_workers(workers, conf->workers, args);
+	if (n == conf->workers) {
+		print_probe();
+		printf(strchr(conf->listen, ':') ?
+		       "listening on https://[%s]:%s/\n" :
+		       "listening on https://%s:%s/\n", conf->listen, port);
+		result = sigwait(signals, &sig) == 0 ? 0 : -1;
+	}
+	if (stop_workers(workers, n, args->stop) < 0)
+		result = -1;
+	return result;
+}
+
+/* ---- start ---- */
+
+/* SIGPIPE: SSL_write() and sendfile() raise it when the peer is gone. */
+static void prepare_signals(sigset_t *signals)
+{
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	sigaddset(signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+/* Two descriptors per connection: the usual 1024 are soon used up. */
+static void raise_fd_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct config conf = {
+		.listen = "127.0.0.1", .port = "8443", .root = ".",
+		.method = TLSSF_METHOD_AUTO, .workers = 1,
+		.timeout_ms = 30000,
+	};
+	struct loop_args args = { .config = &conf };
+	sigset_t signals;
+	int result = -1;
+
+	parse_options(&conf, argc, argv);
+	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+	prepare_signals(&signals);
+	raise_fd_limit();
+	args.root = open(conf.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (args.root < 0)
+		perror(conf.root);
+	args.stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (args.stop < 0)
+		perror("eventfd");
+	if (args.root >= 0 && args.stop >= 0)
+		args.ctx = make_ctx(&conf);
+	if (args.ctx)
+		result = serve(&conf, &args, &signals);
+	SSL_CTX_free(args.ctx);
+	if (args.stop >= 0)
+		close(args.stop);
+	if (args.root >= 0)
+		close(args.root);
+	return result == 0 ? 0 : 1;
+}
