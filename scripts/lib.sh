@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# What scripts/demo, scripts/check and tests/vm/guest-suite share.
+# shellcheck disable=SC2034 # used there
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Everything that is built goes here.
+out=${TLSSF_BUILD:-$top/build}
+
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+# need PACKAGE...: install the Debian packages that are missing.
+need() {
+	local package missing=() root=()
+	if ! command -v apt-get >/dev/null; then
+		echo "${0##*/}: no apt-get here, so nothing is installed;" \
+			"Debian's names of what is needed: $*" >&2
+		return
+	fi
+	for package; do
+		[[ $(dpkg-query -Wf '${db:Status-Status}' "$package" \
+			2>/dev/null) == installed* ]] || missing+=("$package")
+	done
+	[[ ${#missing[@]} -gt 0 ]] || return 0
+	if [[ $(id -u) != 0 ]]; then
+		command -v sudo >/dev/null || die "neither root nor sudo;" \
+			"as root: apt-get install ${missing[*]}"
+		root=(sudo)
+	fi
+	echo "installing: ${missing[*]}"
+	root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq
+		-o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
+	"${root[@]}" update || die 'apt-get update failed'
+	"${root[@]}" install -y --no-install-recommends "${missing[@]}" \
+		>/dev/null || die "apt-get install ${missing[*]} failed"
+}
+
+# A compiler, and what the library, the tools and the examples need.
+build_packages=(gcc libc6-dev make cmake pkg-config libssl-dev
+	libhttp-parser-dev)
+
+# build DIR CMAKE-OPTION...: configure and build the tree into DIR.
+build() {
+	local dir=$1
+	shift
+	cmake -S "$top" -B "$dir" "$@" && cmake --build "$dir" -j "$(nproc)"
+}
+
+# The line with which every test program ends.
+summary='^[A-Za-z0-9_./-]+: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
+
+# program NAME SECONDS COMMAND...: run a test program. One that dies before its
+# last line, or says "0 failed" with a bad status, gets a line that says so.
+program() {
+	local name=$1 seconds=$2 status=0 from=$SECONDS log last
+	shift 2
+	log=$(mktemp)
+	timeout -k 5 "$seconds" "$@" 2>&1 | tee "$log" || status=$?
+	last=$(grep -E "$summary" "$log" | tail -n 1 || true)
+	rm "$log"
+	if [[ -z $last && $status = 77 ]]; then
+		echo "$name: 0 passed, 0 failed, 1 skipped"
+	elif [[ -z $last || ($status != 0 && $last == *', 0 failed'*) ]]; then
+		echo "$name: failed: exit status $status after \"$last\""
+		echo "$name: 0 passed, 1 failed, 0 skipped"
+	fi
+	echo "$name: $((SECONDS - from)) s"
+}
