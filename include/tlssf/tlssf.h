@@ -211,8 +211,10 @@ struct tlssf_caps {
  * Prepare an SSL_CTX; optional, before its first SSL, idempotent. Probes the
  * machine, so that no probe happens inside a send; switches on the library's
  * kernel TLS (SSL_OP_ENABLE_KTLS) where that is safe; installs a keylog
- * callback that calls the one it finds (set yours before). `options` may be
- * NULL (defaults) and is copied; a second call changes the options only.
+ * callback that calls the one it finds (set yours before), and by which each
+ * connection is watched from its handshake on. Do it for each context that
+ * SNI may switch to. `options` may be NULL (defaults) and is copied; a second
+ * call changes the options only.
  * Returns 0, or TLSSF_ERROR with errno EINVAL (NULL ctx, bad options),
  * ENOMEM, or ELIBBAD (ctx belongs to another libssl than the one we are
  * linked with); then nothing has been changed.
