@@ -371,9 +371,10 @@ cut_off()
 {
 	local pid r=0 start line
 
-	"${curl[@]}" --limit-rate 1M -o /dev/null "${url}sparse" &
+	rm -f "$work/cut"
+	"${curl[@]}" --limit-rate 1M -o "$work/cut" "${url}sparse" &
 	pid=$!
-	sleep 1
+	wait_for 30 test -s "$work/cut"
 	start=$SECONDS
 	kill -TERM "$server"
 	wait "$pid" || r=$?
