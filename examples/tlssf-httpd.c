@@ -246,14 +246,13 @@ static void print_probe(void)
 
 static bool local_port(int fd, char *port, size_t cap)
 {
-	struct sockaddr_storage sa = { 0 };
+	struct sockaddr_in6 sa = { 0 };	/* large enough for both families */
 	socklen_t len = sizeof(sa);
 
 	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
 		return false;
-	/* both families keep the port at the same place */
-	snprintf(port, cap, "%u",
-		 (unsigned int)ntohs(((struct sockaddr_in *)&sa)->sin_port));
+	/* ... which keep the port at the same place */
+	snprintf(port, cap, "%u", (unsigned int)ntohs(sa.sin6_port));
 	return true;
 }
 

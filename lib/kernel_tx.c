@@ -155,6 +155,8 @@ int tlssf_ktx_drain(struct conn *c)
 	r = tlssf_sys.tcp(c->fd, &tcp);
 	if (r)
 		return r;
+	if (tcp.state == TCP_CLOSE && tcp.queued)
+		return -EPIPE;	/* what TCP still had went with the peer */
 	if (sum_is_zero(c, &tcp))
 		return 0;
 	if (tcp.state == TCP_CLOSE)
