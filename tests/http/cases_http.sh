@@ -17,6 +17,24 @@ case_whole_files()
 	done
 }
 
+# Another library's client. It leaves when its input ends, so that stays open.
+case_gnutls_client()
+{
+	local version got size
+
+	command -v gnutls-cli >/dev/null || skip 'no gnutls-cli here' || return
+	size=$(stat -c %s "$root/mid")
+	for version in 1.2 1.3; do
+		got=$({ printf 'GET /mid HTTP/1.0\r\n\r\n'; sleep 8; } |
+			timeout "$limit" gnutls-cli --insecure -p "$port" \
+				--logfile=/dev/null 127.0.0.1 --priority \
+				"NORMAL:-VERS-ALL:+VERS-TLS$version" |
+			tail -c "$size" | sha)
+		is "SHA-256 by GnuTLS, TLS $version" \
+			"$(sha_of "$root/mid")" "$got" || return 1
+	done
+}
+
 case_empty_file()
 {
 	local size
