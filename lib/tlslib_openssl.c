@@ -419,17 +419,6 @@ ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 
 /* ---- AEAD, for records that the kernel sealed ---- */
 
-static const char *const aead_names[TLSSF_CIPHER_COUNT] = {
-	[TLSSF_AES_128_GCM] = "AES-128-GCM",
-	[TLSSF_AES_256_GCM] = "AES-256-GCM",
-	[TLSSF_AES_128_CCM] = "AES-128-CCM",
-	[TLSSF_CHACHA20_POLY1305] = "ChaCha20-Poly1305",
-	[TLSSF_SM4_GCM] = "SM4-GCM",
-	[TLSSF_SM4_CCM] = "SM4-CCM",
-	[TLSSF_ARIA_128_GCM] = "ARIA-128-GCM",
-	[TLSSF_ARIA_256_GCM] = "ARIA-256-GCM",
-};
-
 #define TAG_LEN	16
 
 static bool open_with(EVP_CIPHER_CTX *ctx, EVP_CIPHER *cipher,
@@ -457,7 +446,9 @@ ssize_t tl_aead_open(int cipher, const unsigned char *key,
 		     size_t aad_len, const unsigned char *in, size_t in_len,
 		     unsigned char *out)
 {
-	EVP_CIPHER *type = EVP_CIPHER_fetch(NULL, aead_names[cipher], NULL);
+	/* our names are OpenSSL's too */
+	const char *name = tlssf_cipher_name(cipher);
+	EVP_CIPHER *type = EVP_CIPHER_fetch(NULL, name, NULL);
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	ssize_t r = -EBADMSG;
 
