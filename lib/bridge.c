@@ -223,8 +223,11 @@ static int pass(struct bridge *b, const char *in, int len)
 	if (n > 0 && b->conn->kernel_tx)
 		tlssf_ktx_count(b->conn, (uint64_t)n);
 	b->pending = n < len;
-	if (!b->pending)
-		b->record_type = 0;
+	if (b->pending)
+		return n;
+	if (b->record_type == RECORD_ALERT && len == 2 && in[0] == ALERT_FATAL)
+		tlssf_conn_fatal_alert(b->conn, (unsigned char)in[1]);
+	b->record_type = 0;
 	return n;
 }
 

@@ -8,8 +8,6 @@
 
 #include "internal.h"
 
-#define ALERT_FATAL		2
-#define ALERT_INTERNAL_ERROR	80	/* RFC 8446, 6.2 */
 #define BACKOFF_MAX_MS		64u
 
 static _Atomic size_t process_held;
@@ -249,6 +247,21 @@ bool tlssf_conn_key_update(struct conn *c)
 	return false;
 }
 
+/*
+ * OpenSSL 3.2 and later gives the kernel both directions; where that cannot
+ * rekey, a KeyUpdate of the peer's own ends in this alert. SSL_sendfile()
+ * would go on after it.
+ */
+void tlssf_conn_fatal_alert(struct conn *c, int alert)
+{
+	if (!c->examined)
+		examine(c);
+	tlssf_conn_die(c, c->key_update_breaks && alert == ALERT_INTERNAL_ERROR
+		       ? TLSSF_REASON_REKEY : TLSSF_REASON_TLS, EPROTO);
+	c->alert_due = true;
+	c->alert_sent = true;
+}
+
 int tlssf_conn_last_words(struct conn *c)
 {
 	static const unsigned char alert[] = { ALERT_FATAL,
@@ -319,6 +332,9 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
 	c->retry_ms = 0;
 	if (c->examined && c->pid != tlssf_sys.getpid())
 		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, EPERM);
+	/* the library's own fatal error, not a handshake after SSL_clear() */
+	if (c->dead && c->bridge && !tl_ready(ssl) && !tl_new_handshake(ssl))
+		return 0;
 	kind = tl_stream_kind(ssl);
 	if (kind)
 		return tlssf_conn_fail(c, kind, EOPNOTSUPP);

@@ -27,6 +27,9 @@
 #define ERRNO_RESTARTSYS 512	/* kernel-internal, leaks from TLS_SW */
 #define WOULD_BLOCK	1	/* of calls that return 0 or -errno */
 
+#define ALERT_FATAL		2	/* RFC 8446, 6 */
+#define ALERT_INTERNAL_ERROR	80
+
 enum record_type {		/* RFC 8446, B.1 */
 	RECORD_ALERT = 21,
 	RECORD_HANDSHAKE = 22,
@@ -351,6 +354,8 @@ void tlssf_conn_watch(struct ssl_st *ssl);
 int tlssf_conn_last_words(struct conn *c);
 /* A KeyUpdate is about to leave: may it? If not, the connection is dead. */
 bool tlssf_conn_key_update(struct conn *c);
+/* The library has given the connection up, by kernel TLS: so do we. */
+void tlssf_conn_fatal_alert(struct conn *c, int alert);
 void tlssf_conn_taken(struct conn *c, struct batch *batch); /* by the socket */
 /* Account for what is kept between calls; false: over the cap. */
 void tlssf_conn_hold(struct conn *c, size_t bytes);
