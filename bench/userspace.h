@@ -22,6 +22,9 @@ struct conf {
 	const char *only;	/* run one variant, for profilers */
 };
 
+/* Whose SSL_CTX: the baseline's knows nothing of tlssf */
+enum who { BASELINE, TLSSF_AUTO, TLSSF_NAMED, N_CTX };
+
 enum mode { DRAIN, DECRYPT };	/* what the client does: its orders */
 
 struct report {			/* what the client saw */
@@ -32,7 +35,7 @@ struct report {			/* what the client saw */
 struct server {
 	int listener, file;
 	int ctl;		/* takes orders, gives reports */
-	SSL_CTX *plain, *tlssf;	/* the baseline's knows nothing of tlssf */
+	SSL_CTX *ctx[N_CTX];	/* by enum who */
 	unsigned char sha256[32]; /* of the file */
 };
 

@@ -210,16 +210,18 @@ static void self_sign(SSL_CTX *ctx)
 
 static void make_contexts(struct server *s)
 {
-	const struct tlssf_options options = {
-		.size = sizeof(options),
+	const struct tlssf_options named = {
+		.size = sizeof(named),
 		.method = TLSSF_METHOD_USERSPACE,
 	};
 
-	s->plain = new_ctx(TLS_server_method());
-	s->tlssf = new_ctx(TLS_server_method());
-	self_sign(s->plain);
-	self_sign(s->tlssf);
-	must(tlssf_ctx_init(s->tlssf, &options) == 0, "tlssf_ctx_init");
+	for (int i = 0; i < N_CTX; i++) {
+		s->ctx[i] = new_ctx(TLS_server_method());
+		self_sign(s->ctx[i]);
+	}
+	must(tlssf_ctx_init(s->ctx[TLSSF_AUTO], NULL) == 0 &&
+	     tlssf_ctx_init(s->ctx[TLSSF_NAMED], &named) == 0,
+	     "tlssf_ctx_init");
 }
 
 /* A file of random bytes, in the page cache and written back. */
@@ -315,6 +317,6 @@ void stop_ends(struct server *s)
 	must(wait(&status) > 0 && status == 0, "client");
 	close(s->file);
 	close(s->listener);
-	SSL_CTX_free(s->plain);
-	SSL_CTX_free(s->tlssf);
+	for (int i = 0; i < N_CTX; i++)
+		SSL_CTX_free(s->ctx[i]);
 }

@@ -16,24 +16,27 @@ if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
 else()
 	set(pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 endif()
-configure_file(tlssf.pc.in tlssf.pc @ONLY)
+if(BoringSSL_ssl)
+	get_filename_component(boringssl_dir ${BoringSSL_ssl} DIRECTORY)
+endif()
+configure_file(${libname}.pc.in ${libname}.pc @ONLY)
 
-install(TARGETS tlssf tlssf_static EXPORT tlssf-targets
+# Both builds may go to one prefix: what has one name is one and the same file.
+install(TARGETS tlssf tlssf_static EXPORT tlssf-${TLSSF_TLS}-targets
 	LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
 	ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/tlssf)
-install(EXPORT tlssf-targets NAMESPACE tlssf:: DESTINATION ${package})
+install(EXPORT tlssf-${TLSSF_TLS}-targets NAMESPACE tlssf::
+	DESTINATION ${package})
 write_basic_package_version_file(tlssf-config-version.cmake
 	COMPATIBILITY SameMinorVersion)
-install(FILES cmake/tlssf-config.cmake
+install(FILES cmake/tlssf-config.cmake cmake/FindBoringSSL.cmake
 	${PROJECT_BINARY_DIR}/tlssf-config-version.cmake
 	DESTINATION ${package})
 install(DIRECTORY include/tlssf DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
 	FILES_MATCHING PATTERN "*.h")
-install(FILES ${PROJECT_BINARY_DIR}/tlssf.pc
+install(FILES ${PROJECT_BINARY_DIR}/${libname}.pc
 	DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-install(FILES docs/man/tlssf-probe.1
-	DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES docs/man/tlssf.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 file(GLOB pages CONFIGURE_DEPENDS docs/man/*.3)
 foreach(page IN LISTS pages)	# one more for each name after the first
@@ -50,7 +53,9 @@ endforeach()
 install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
 install(DIRECTORY ${PROJECT_BINARY_DIR}/man/
 	DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
-if(TARGET tlssf-probe)
+if(TARGET tlssf-probe AND TLSSF_TLS STREQUAL openssl)
 	install(TARGETS tlssf-probe
 		RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+	install(FILES docs/man/tlssf-probe.1
+		DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 endif()

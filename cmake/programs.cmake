@@ -34,7 +34,7 @@ function(add_program folder name target)
 	set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
 		RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/${folder})
 	target_link_libraries(${target} PRIVATE flags ${ARGN}
-		OpenSSL::SSL Threads::Threads)
+		${tls} Threads::Threads)
 endfunction()
 
 if(TLSSF_TOOLS)
@@ -52,6 +52,9 @@ if(TLSSF_EXAMPLES)
 			"libhttp-parser-dev); or use -DTLSSF_EXAMPLES=OFF")
 	endif()
 	sort_sources(examples)
+	if(TLSSF_TLS STREQUAL boringssl)	# has no accept BIO
+		list(REMOVE_ITEM programs blocking_send)
+	endif()
 	foreach(name IN LISTS programs)
 		add_program(examples ${name} ${name} tlssf)
 	endforeach()

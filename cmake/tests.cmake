@@ -30,8 +30,22 @@ if(shared)
 	add_library(testlib STATIC ${shared})
 	target_include_directories(testlib PUBLIC include)
 	target_link_libraries(testlib PRIVATE flags
-		PUBLIC PkgConfig::CHECK OpenSSL::SSL Threads::Threads)
+		PUBLIC PkgConfig::CHECK ${tls} Threads::Threads)
 endif()
+
+if(TLSSF_TLS STREQUAL boringssl)
+	# these speak of SSL_sendfile(), and seal with OpenSSL's EVP
+	list(REMOVE_ITEM programs unit_kernel_send unit_probe)
+endif()
+
+# The other end of the e2e tests: plain OpenSSL, whatever they are linked with.
+find_package(OpenSSL 3.0 REQUIRED COMPONENTS SSL Crypto)
+list(REMOVE_ITEM programs peer)
+function(add_peer)
+	set(tls OpenSSL::SSL)
+	add_program(tests peer peer)
+endfunction()
+add_peer()
 
 # A test that cannot run at all exits with 77.
 function(register name seconds label)
@@ -54,6 +68,7 @@ foreach(name IN LISTS programs)
 	else()
 		add_program(tests ${name} ${name} $<TARGET_NAME_IF_EXISTS:testlib>
 			PkgConfig::CHECK tlssf ${CMAKE_DL_LIBS})
+		add_dependencies(${name} peer)
 		register(${name} 600 e2e ${name})
 	endif()
 endforeach()

@@ -11,6 +11,7 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <openssl/err.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <signal.h>
@@ -125,9 +126,13 @@ static void parse_options(struct config *conf, int argc, char **argv)
 
 static bool add_extension(X509 *cert, int nid, const char *value)
 {
-	X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
-	bool ok = ext && X509_add_ext(cert, ext, -1);
+	X509_EXTENSION *ext;
+	X509V3_CTX ctx;
+	bool ok;
 
+	X509V3_set_ctx(&ctx, cert, cert, NULL, NULL, 0);
+	ext = X509V3_EXT_nconf_nid(NULL, &ctx, nid, value);
+	ok = ext && X509_add_ext(cert, ext, -1);
 	X509_EXTENSION_free(ext);
 	return ok;
 }
@@ -152,9 +157,22 @@ static bool fill_certificate(X509 *cert, EVP_PKEY *key)
 }
 
 /* RSA, so that TLS 1.2 without (EC)DHE can be tried too. */
+static EVP_PKEY *make_key(void)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, NULL);
+	EVP_PKEY *key = NULL;
+
+	if (ctx && EVP_PKEY_keygen_init(ctx) > 0 &&
+	    EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) > 0 &&
+	    EVP_PKEY_keygen(ctx, &key) <= 0)
+		key = NULL;
+	EVP_PKEY_CTX_free(ctx);
+	return key;
+}
+
 static bool use_self_signed(SSL_CTX *ctx)
 {
-	EVP_PKEY *key = EVP_RSA_gen(2048);
+	EVP_PKEY *key = make_key();
 	X509 *cert = X509_new();
 	bool ok = key && cert && fill_certificate(cert, key) &&
 		  SSL_CTX_use_certificate(ctx, cert) == 1 &&

@@ -100,8 +100,8 @@ void tlssf_batch_put(struct batch *b)
 		free(b);
 }
 
-/* Growing is for padded records only: the slack holds any other. */
-int tlssf_batch_append(struct batch **batch, const void *in, size_t len)
+/* Growing is for rare records only: the slack holds any other. */
+unsigned char *tlssf_batch_room(struct batch **batch, size_t len)
 {
 	struct batch *b = *batch;
 
@@ -110,12 +110,21 @@ int tlssf_batch_append(struct batch **batch, const void *in, size_t len)
 
 		b = realloc(b, sizeof(*b) + cap);
 		if (!b)
-			return -ENOMEM;
+			return NULL;
 		b->cap = cap;
 		*batch = b;
 	}
-	memcpy(b->data + b->used, in, len);
-	b->used += len;
+	return b->data + b->used;
+}
+
+int tlssf_batch_append(struct batch **batch, const void *in, size_t len)
+{
+	unsigned char *at = tlssf_batch_room(batch, len);
+
+	if (!at)
+		return -ENOMEM;
+	memcpy(at, in, len);
+	(*batch)->used += len;
 	return 0;
 }
 

@@ -37,105 +37,8 @@ enum {
  */
 #define BRIDGE_TYPE	(BIO_TYPE_FILTER | (BIO_TYPE_START - 1))
 
-struct bridge {
-	BIO *bio;
-	struct conn *conn;	/* NULL: orphan, passes everything */
-	struct batch *out;	/* gathered or still to be sent, or NULL */
-	bool gathering;
-	bool pending;		/* the library's last record is unfinished */
-	int record_type;	/* kernel TLS: of the next write */
-	int guard;		/* errno for every write, 0: alive */
-	bool renewed;		/* a new handshake: nothing is known yet */
-	uint64_t records;
-};
-
 static BIO_METHOD *_Atomic bridge_method;
 static pthread_mutex_t method_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* ---- sending what was gathered ---- */
-
-static int below_error(BIO *next)
-{
-	int err = errno;
-
-	if (BIO_should_retry(next))
-		return -EAGAIN;
-	return err ? -err : -EIO;
-}
-
-/* Straight to the socket where there is one: MSG_NOSIGNAL, no retry flags. */
-static ssize_t put(struct bridge *b, const void *data, size_t len)
-{
-	BIO *next = BIO_next(b->bio);
-	int n, type;
-
-	if (!next)
-		return -EPIPE;	/* popped */
-	type = BIO_method_type(next);
-	b->conn->calls++;
-	if (type == BIO_TYPE_SOCKET || type == BIO_TYPE_CONNECT) {
-		int fd = (int)BIO_get_fd(next, NULL);
-
-		return tlssf_sys.send(fd, data, len, false);
-	}
-	errno = 0;
-	n = BIO_write(next, data, (int)len);
-	return n > 0 ? n : below_error(next);
-}
-
-static bool queued(const struct bridge *b)
-{
-	return b->out && !b->gathering && b->out->head < b->out->used;
-}
-
-static void drop_batch(struct bridge *b)
-{
-	tlssf_batch_put(b->out);
-	b->out = NULL;
-	tlssf_conn_hold(b->conn, 0);
-}
-
-int tlssf_bridge_drain(struct bridge *b)
-{
-	struct batch *out = b->out;
-	size_t want;
-	ssize_t n;
-
-	if (!queued(b))
-		return 0;
-	if (b->guard)
-		return -b->guard;
-	if (tlssf_sys.getpid() != b->conn->pid)
-		return -ECHILD;	/* the parent sends these records */
-	do {
-		want = out->used - out->head;
-		n = put(b, out->data + out->head, want);
-		if (n == -EAGAIN || n == -EINTR)
-			return WOULD_BLOCK;
-		if (n < 0)
-			return (int)n;
-		out->head += (size_t)n;
-		tlssf_conn_taken(b->conn, out);
-		/* short: the socket is full, or a signal interrupted */
-	} while (out->head < out->used && b->conn->fd < 0);
-	if (out->head < out->used)
-		return WOULD_BLOCK;
-	drop_batch(b);
-	return 0;
-}
-
-int tlssf_bridge_flush_below(struct bridge *b)
-{
-	BIO *next = BIO_next(b->bio);
-
-	if (!next)
-		return 0;
-	errno = 0;
-	if (BIO_flush(next) > 0)
-		return 0;
-	return below_error(next) == -EAGAIN ? WOULD_BLOCK
-					    : below_error(next);
-}
 
 /* ---- the library's own writes ---- */
 
@@ -151,10 +54,11 @@ static int refuse(int err)
  */
 void tlssf_bridge_renew(struct bridge *b)
 {
+	tlssf_takeover_forget(b->conn);
 	b->renewed = true;
 	b->guard = 0;
 	b->pending = false;
-	drop_batch(b);
+	tlssf_bridge_drop(b);
 	b->conn->kernel_tx = false;
 	b->conn->examined = false;
 }
@@ -186,6 +90,7 @@ static int gather(struct bridge *b, const char *in, int len)
 	if (r)
 		return refuse(-r);
 	count_records(b, (const unsigned char *)in, len);
+	b->writes++;
 	return len;
 }
 
@@ -225,10 +130,32 @@ static int pass(struct bridge *b, const char *in, int len)
 	b->pending = n < len;
 	if (b->pending)
 		return n;
+	b->writes++;
 	if (b->record_type == RECORD_ALERT && len == 2 && in[0] == ALERT_FATAL)
 		tlssf_conn_fatal_alert(b->conn, (unsigned char)in[1]);
 	b->record_type = 0;
 	return n;
+}
+
+/* The kernel has the keys, and the library does not know. */
+static int resend(struct bridge *b, const char *in, int len)
+{
+	struct conn *c = b->conn;
+	ssize_t n;
+
+	if (tlssf_sys.getpid() != c->pid) {	/* the parent goes on */
+		tlssf_takeover_forget(c);
+		b->severed = true;
+		return refuse(EPERM);
+	}
+	n = tlssf_resend(c, (const unsigned char *)in, (size_t)len);
+	b->pending = n < 0;
+	if (n == -EAGAIN)
+		BIO_set_retry_write(b->bio);
+	if (n >= 0 || n == -EAGAIN)
+		return (int)n;
+	tlssf_conn_io_error(c, (int)-n);
+	return refuse((int)-n);
 }
 
 static int bridge_write(BIO *bio, const char *in, int len)
@@ -239,6 +166,8 @@ static int bridge_write(BIO *bio, const char *in, int len)
 	BIO_clear_retry_flags(bio);
 	if (!next || !in || len <= 0)
 		return 0;
+	if (b && b->severed)
+		return refuse(EPERM);
 	if (!b || !b->conn) {
 		int n = BIO_write(next, in, len);
 
@@ -249,6 +178,8 @@ static int bridge_write(BIO *bio, const char *in, int len)
 		tlssf_bridge_renew(b);
 	if (b->guard)
 		return refuse(b->guard);
+	if (b->conn->takeover)
+		return resend(b, in, len);
 	if (b->gathering)
 		return gather(b, in, len);
 	if (queue_first(b)) {
@@ -282,7 +213,10 @@ static long flush(struct bridge *b, BIO *next)
 	if (b->gathering)
 		return 1;
 	BIO_clear_retry_flags(b->bio);
-	if (queue_first(b))
+	/* a handshake message may wait here, see resend.c */
+	if (b->conn->takeover && !tlssf_bridge_drain(b))
+		tlssf_resend_flush(b->conn);
+	else if (!b->conn->takeover && queue_first(b))
 		return -1;
 	r = BIO_flush(next);
 	BIO_copy_next_retry(b->bio);
@@ -296,7 +230,7 @@ static long flush(struct bridge *b, BIO *next)
 static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 			void *ptr)
 {
-	if (!b->conn->kernel_tx && !b->renewed)
+	if (b->conn->takeover || (!b->conn->kernel_tx && !b->renewed))
 		return 0;
 	if (cmd == CTRL_SET_RECORD_TYPE)
 		b->record_type = (int)num;
@@ -307,14 +241,37 @@ static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 	return BIO_ctrl(next, cmd, num, ptr);
 }
 
+/*
+ * Taken out of a living connection after a takeover: what the library seals is
+ * stale and must not get to the socket. If that is still the same one, the
+ * direction ends here.
+ */
+static void sever(struct bridge *b)
+{
+	struct conn *c = b->conn;
+	uint64_t id;
+
+	if (!c || !c->takeover)
+		return;
+	if (tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
+	    tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->takeover->socket)
+		tlssf_sys.shutdown_write(c->fd);
+	b->severed = true;
+	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
+	tlssf_takeover_forget(c);
+}
+
 static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 {
 	struct bridge *b = BIO_get_data(bio);
 	BIO *next = BIO_next(bio);
 
 	switch (cmd) {
-	case BIO_CTRL_PUSH:
 	case BIO_CTRL_POP:
+		if (b && ptr == bio)	/* not a buffer's above us */
+			sever(b);
+		return 1;
+	case BIO_CTRL_PUSH:
 	case BIO_CTRL_DUP:
 		return 1;
 	}
@@ -326,7 +283,7 @@ static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	case BIO_CTRL_FLUSH:
 		return flush(b, next);
 	case BIO_CTRL_WPENDING:
-		return BIO_ctrl(next, cmd, num, ptr) + (queued(b) ?
+		return BIO_ctrl(next, cmd, num, ptr) + (tlssf_bridge_queued(b) ?
 			(long)(b->out->used - b->out->head) : 0);
 	case CTRL_SET_KTLS:
 	case CTRL_GET_KTLS_SEND:
@@ -349,6 +306,8 @@ static int bridge_destroy(BIO *bio)
 {
 	struct bridge *b = BIO_get_data(bio);
 
+	if (b)
+		sever(b);
 	BIO_pop(bio);	/* or the one below would point back at us */
 	if (!b)
 		return 1;
@@ -356,7 +315,7 @@ static int bridge_destroy(BIO *bio)
 		tlssf_conn_hold(b->conn, 0);
 		b->conn->bridge = NULL;
 		/* records that the peer will miss: no later one can be right */
-		if (queued(b))
+		if (tlssf_bridge_queued(b))
 			tlssf_conn_die(b->conn, TLSSF_REASON_IO, ECONNABORTED);
 	}
 	tlssf_batch_put(b->out);
@@ -389,11 +348,6 @@ static const BIO_METHOD *method(void)
 		bridge_method = new_method();
 	pthread_mutex_unlock(&method_lock);
 	return bridge_method;
-}
-
-bool tlssf_bridge_on_top(const struct conn *c)
-{
-	return c->bridge && SSL_get_wbio(c->ssl) == c->bridge->bio;
 }
 
 static int insert(struct conn *c)
@@ -432,32 +386,10 @@ void tlssf_bridge_examined(struct bridge *b)
 
 void tlssf_bridge_orphan(struct bridge *b)
 {
-	drop_batch(b);
+	tlssf_bridge_drop(b);
 	b->gathering = false;
+	b->severed = b->conn->takeover != NULL;
 	b->conn = NULL;
-}
-
-void tlssf_bridge_gather(struct bridge *b, struct batch *batch)
-{
-	b->out = batch;
-	b->gathering = true;
-}
-
-void tlssf_bridge_release(struct bridge *b)
-{
-	b->gathering = false;
-	if (b->guard || b->out->head == b->out->used)
-		drop_batch(b);
-}
-
-struct batch *tlssf_bridge_batch(struct bridge *b)
-{
-	return b->out;
-}
-
-void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch)
-{
-	b->out = batch;
 }
 
 bool tlssf_bridge_pending(const struct bridge *b)
@@ -474,10 +406,5 @@ void tlssf_bridge_guard(struct bridge *b, int err)
 {
 	b->guard = err ? err : EPIPE;
 	if (!b->gathering)
-		drop_batch(b);
-}
-
-uint64_t tlssf_bridge_records(const struct bridge *b)
-{
-	return b->records;
+		tlssf_bridge_drop(b);
 }

@@ -134,9 +134,44 @@ static void choose_method(struct conn *c)
 	}
 }
 
+/* ktls is chosen before it is in force, for a send that is worth it. */
+int tlssf_conn_in_force(const struct conn *c)
+{
+	if (!c->method)
+		return TLSSF_METHOD_AUTO;
+	if (c->method != &tlssf_method_ktls || c->kernel_tx)
+		return c->method->id;
+	return c->named == TLSSF_METHOD_AUTO ? TLSSF_METHOD_USERSPACE
+					     : TLSSF_METHOD_AUTO;
+}
+
 void tlssf_conn_taken(struct conn *c, struct batch *batch)
 {
 	c->ahead.taken += tlssf_batch_taken(batch);
+}
+
+/* ---- secrets ---- */
+
+/* From the key log, during the handshake. */
+void tlssf_conn_secret(struct ssl_st *ssl, const unsigned char *secret,
+		       size_t len)
+{
+	struct conn *c = tl_conn(ssl);
+
+	if (!c || len > sizeof(c->secret))
+		return;
+	memcpy(c->secret, secret, len);
+	c->secret_len = len;
+}
+
+/* From the library, where it tells: then it is the present one. */
+void tlssf_conn_ask_secret(struct conn *c)
+{
+	size_t n = c->info.version == TLS13 ?
+		   tl_write_secret(c->ssl, c->secret) : 0;
+
+	if (n)
+		c->secret_len = n;
 }
 
 /* The kernel's word counts, not that of whatever BIO lies below. */
@@ -152,17 +187,18 @@ static void look(struct conn *c)
 	tl_describe(c->ssl, &c->info);
 	c->key_update_breaks = false;
 	c->kernel_tx = true;	/* so that the bridge passes the question */
-	c->kernel_tx = tl_kernel_tx(c->ssl) && tlssf_ktx_start(c) == 0;
+	c->kernel_tx = tl_kernel_tx(c->ssl) && tlssf_ktx_start(c, false) == 0;
 	if (!c->kernel_tx)
 		return;
 	rekeys = tl_library_rekey() && tlssf_probe_rekey();
-	c->key_update_breaks = c->info.version >= 0x0304 && !rekeys;
+	c->key_update_breaks = c->info.version >= TLS13 && !rekeys;
 }
 
 /* All that is to be known of an established connection, and its method. */
 static void examine(struct conn *c)
 {
 	look(c);
+	tlssf_conn_ask_secret(c);
 	choose_method(c);
 	if (c->bridge)
 		tlssf_bridge_examined(c->bridge);
@@ -172,11 +208,15 @@ static void examine(struct conn *c)
 static void reset(struct conn *c)
 {
 	struct conn fresh = { .ssl = c->ssl, .bridge = c->bridge,
-			      .conf = c->conf, .fd = -1 };
+			      .conf = c->conf, .fd = -1,
+			      .secret_len = c->secret_len };
 
 	/* the bridge has renewed itself at the handshake's first record */
 	tlssf_conn_hold(c, 0);
+	tlssf_takeover_drop(c);
+	memcpy(fresh.secret, c->secret, sizeof(fresh.secret));
 	*c = fresh;
+	explicit_bzero(fresh.secret, sizeof(fresh.secret));
 }
 
 /* A bridge that another BIO covers: what it still holds goes out first. */
@@ -221,6 +261,10 @@ static int ensure_attached(struct conn *c)
 	same = !memcmp(id, c->id, sizeof(id));
 	if (same && c->examined && tlssf_bridge_on_top(c))
 		return 0;
+	/* the library's keys are stale: nothing works but through the bridge */
+	if (c->takeover && same)
+		return tlssf_bridge_in_chain(c) ? 0 :
+		       tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
 	if (!same && tl_renegotiations(c->ssl) <= c->renegotiations)
 		reset(c);
 	r = attach(c);
@@ -228,6 +272,9 @@ static int ensure_attached(struct conn *c)
 }
 
 /* ---- a forced end ---- */
+
+static const unsigned char last_alert[] = { ALERT_FATAL,
+					    ALERT_INTERNAL_ERROR };
 
 /*
  * The kernel keeps its old key and the peer would get records that it cannot
@@ -241,10 +288,42 @@ bool tlssf_conn_key_update(struct conn *c)
 	c->rekeys++;
 	if (!c->key_update_breaks)
 		return true;
-	tlssf_conn_die(c, TLSSF_REASON_REKEY, EPROTO);
-	c->alert_due = true;
-	tlssf_conn_last_words(c);
+	tlssf_conn_end(c, TLSSF_REASON_REKEY);
 	return false;
+}
+
+/* A forced end, by us: the peer hears a fatal alert. */
+int tlssf_conn_end(struct conn *c, int reason)
+{
+	if (!c->dead) {
+		if (c->takeover && !c->kernel_tx &&
+		    !tlssf_bridge_seal(c->bridge, RECORD_ALERT, last_alert,
+				       sizeof(last_alert)))
+			tlssf_bridge_drain(c->bridge);
+		tlssf_conn_die(c, reason, EPROTO);
+		c->alert_due = true;
+		tlssf_conn_last_words(c);
+	}
+	return -EPROTO;
+}
+
+/* A post-handshake message of the library's, or an answer that it owes. */
+int tlssf_conn_finish_flight(struct conn *c)
+{
+	enum tl_result res = tl_continue(c->ssl);
+
+	if (c->dead)	/* it was a KeyUpdate that must not leave */
+		return TLSSF_ERROR;
+	switch (res) {
+	case TL_OK:
+		return 0;
+	case TL_WANT_READ:
+		return TLSSF_WANT_READ;
+	case TL_WANT_WRITE:
+		return tlssf_conn_want_write(c);
+	default:
+		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+	}
 }
 
 /*
@@ -256,7 +335,8 @@ void tlssf_conn_fatal_alert(struct conn *c, int alert)
 {
 	if (!c->examined)
 		examine(c);
-	tlssf_conn_die(c, c->key_update_breaks && alert == ALERT_INTERNAL_ERROR
+	tlssf_conn_die(c, c->key_update_breaks && !c->takeover &&
+			  alert == ALERT_INTERNAL_ERROR
 		       ? TLSSF_REASON_REKEY : TLSSF_REASON_TLS, EPROTO);
 	c->alert_due = true;
 	c->alert_sent = true;
@@ -264,18 +344,20 @@ void tlssf_conn_fatal_alert(struct conn *c, int alert)
 
 int tlssf_conn_last_words(struct conn *c)
 {
-	static const unsigned char alert[] = { ALERT_FATAL,
-					       ALERT_INTERNAL_ERROR };
 	ssize_t n;
 
+	if (!c->kernel_tx) {	/* tried by tlssf_conn_end() */
+		c->alert_due = false;
+		return 0;
+	}
 	if (!c->alert_sent) {
 		c->calls++;
-		n = tlssf_sys.send_record(c->fd, RECORD_ALERT, alert,
-					  sizeof(alert));
+		n = tlssf_sys.send_record(c->fd, RECORD_ALERT, last_alert,
+					  sizeof(last_alert));
 		if (n == -EAGAIN || n == -EINTR)
 			return tlssf_conn_want_write(c);
 		if (n > 0)
-			tlssf_ktx_count(c, sizeof(alert));
+			tlssf_ktx_count(c, sizeof(last_alert));
 		c->alert_sent = true;
 	}
 	if (tlssf_ktx_drain(c) == WOULD_BLOCK)
@@ -349,8 +431,12 @@ void tlssf_conn_watch(struct ssl_st *ssl)
 
 	if (!c)
 		c = make(ssl);
-	if (c && tlssf_bridge_attach(c) == 0)
+	if (!c)
+		return;
+	if (tlssf_bridge_attach(c) == 0)
 		tlssf_bridge_renew(c->bridge);
+	explicit_bzero(c->secret, sizeof(c->secret));	/* another handshake's */
+	c->secret_len = 0;
 }
 
 void tlssf_conn_free(struct conn *c)
@@ -358,5 +444,6 @@ void tlssf_conn_free(struct conn *c)
 	tlssf_conn_hold(c, 0);
 	if (c->bridge)
 		tlssf_bridge_orphan(c->bridge);
+	tlssf_takeover_forget(c);
 	free(c);
 }

@@ -2,10 +2,10 @@
 /*
  * The only private header. Arrows run one way:
  *
- *   tlssf.c -> conn.c -> method_*.c, bridge.c -> probe.c, reason.c
- *                                             -> sys.c, tlslib_*.c
+ *   tlssf.c -> conn.c -> method_*.c, bridge.c -> takeover.c, resend.c
+ *          -> keysched.c, record.c -> probe.c, reason.c -> sys.c, tlslib_*.c
  *
- * Only sys.c and kernel_key.c see kernel headers, only tlslib_*.c and bridge.c
+ * Only sys.c and kernel_key.c see kernel headers, only tlslib_*.c and bridge*.c
  * see <openssl/...>.
  *
  * Functions that can fail return 0 or more, or -errno; those that act for the
@@ -19,10 +19,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include <tlssf/tlssf.h>
 
+#define TLS12		0x0303
+#define TLS13		0x0304
 #define RECORD_MAX	16384u	/* plaintext bytes in a record, RFC 8446 5.1 */
+#define KEY_RESERVE	4u	/* records that a key keeps for its end */
+#define RECORD_HEADER	5u	/* type, version, length */
+#define RECORD_SLACK	32u	/* more than any record is longer than that */
+#define SECRET_MAX	48u	/* SHA-384, RFC 8446 7.1 */
 #define SENDFILE_MAX	0x7ffff000u /* what Linux sends in one call */
 #define ERRNO_RESTARTSYS 512	/* kernel-internal, leaks from TLS_SW */
 #define WOULD_BLOCK	1	/* of calls that return 0 or -errno */
@@ -57,6 +64,8 @@ struct sys {
 	/* regular file: its size; else -EINVAL; -EBADF also when write-only */
 	int (*file_size)(int fd, uint64_t *size);
 	ssize_t (*pread)(int fd, void *buf, size_t len, uint64_t off);
+	ssize_t (*preadv)(int fd, const struct iovec *iov, int n,
+			  uint64_t off);
 	int (*nonblocking)(int fd);		/* O_NONBLOCK: 1, 0 */
 	ssize_t (*send)(int fd, const void *buf, size_t len, bool more);
 	ssize_t (*recv)(int fd, void *buf, size_t len);
@@ -73,6 +82,9 @@ struct sys {
 	int (*tls_tx_set)(int fd, const void *info, size_t len);
 	int (*tls_tx_get)(int fd, void *info, size_t *len);
 	int (*tls_option)(int fd, int option, unsigned int value, size_t len);
+	ssize_t (*sendfile)(int out, int in, uint64_t off, size_t len);
+	int (*shutdown_write)(int fd);
+	int (*socket_id)(int fd, uint64_t *id);	  /* never used again */
 	/* connected TCP pair over 127.0.0.1, else ::1; blocking, 2 s limits */
 	int (*tcp_pair)(int fds[2]);
 	int (*close)(int fd);
@@ -107,7 +119,49 @@ size_t tlssf_cipher_key_len(int cipher);
 /* bytes that a record is longer than its plaintext, header included */
 size_t tlssf_record_overhead(int version, int cipher);
 
+/* ---- keysched.c: a write secret or key block -> key material, seq 0 ---- */
+
+#define KEY_BLOCK_MAX	88u	/* two 32-byte keys, two 12-byte IVs */
+
+int tlssf_keys_from_secret(const unsigned char *secret, size_t len, int cipher,
+			   struct kernel_key *key);
+int tlssf_next_secret(unsigned char *secret, size_t len);	/* in place */
+size_t tlssf_key_block_len(int cipher);
+void tlssf_keys_from_block(const unsigned char *block, bool server, int cipher,
+			   struct kernel_key *key);
+
 /* ---- record.c ---- */
+
+struct tl_aead;
+
+struct opened {			/* what was in a record */
+	int type;		/* enum record_type, and others */
+	size_t len;
+	bool padded;
+};
+
+bool tlssf_explicit_nonce(const struct kernel_key *k);
+/* header included; `header` has RECORD_HEADER bytes */
+size_t tlssf_record_len(const unsigned char *header);
+/*
+ * Open a record with sequence number k->seq; `aead` has k's key. The content,
+ * at most len bytes, goes to `out`: 0 or -EBADMSG.
+ */
+int tlssf_record_open(const struct kernel_key *k, struct tl_aead *aead,
+		      const unsigned char *rec, size_t len, unsigned char *out,
+		      struct opened *o);
+size_t tlssf_record_start(const struct kernel_key *k);	/* of the content */
+void tlssf_next_nonce(struct kernel_key *k);	/* the explicit one */
+/*
+ * Seal the content that stands at tlssf_record_start() of `rec`, which has room
+ * for RECORD_SLACK bytes more, and advance k: the whole length, or -errno.
+ */
+ssize_t tlssf_record_seal(struct kernel_key *k, struct tl_aead *sealer,
+			  int type, unsigned char *rec, size_t plain_len);
+/* Cheap: false only if tlssf_record_open() would not find `plain` there. */
+bool tlssf_record_may_begin(const struct kernel_key *k, struct tl_aead *aead,
+			    const unsigned char *rec, size_t len,
+			    const unsigned char *plain, size_t plain_len);
 /*
  * Is `rec` the application data record that `key` makes of `plain` (at most
  * 256 bytes) with sequence number key->seq? 0, -EBADMSG, -ENOTSUP, -ENOMEM.
@@ -138,14 +192,22 @@ struct tl_info {		/* of an established connection */
 	unsigned int cipher;	/* IANA value */
 	const char *cipher_name;
 	int kernel_cipher;	/* enum tlssf_cipher, or -1 */
+	unsigned int hash_len;	/* of the key schedule: SHA-256 32, -384 48 */
 	bool compression, max_fragment;
 };
+
+/* Does the application want records below 16 KiB? False: not known to. */
+bool tl_small_fragments(struct ssl_st *ssl);
 
 /* Settings that tlssf_ctx_init() leaves on an SSL_CTX. */
 struct ctx_conf {
 	struct tlssf_options options;
-	bool drop_ktls13;	/* clear SSL_OP_ENABLE_KTLS for TLS 1.3 */
+	bool app_ktls;		/* SSL_OP_ENABLE_KTLS was the application's */
+	bool drop_ktls13;	/* clear it for TLS 1.3 */
 	void (*early)(struct ssl_st *ssl); /* called during a handshake */
+	/* our side's first application traffic secret, TLS 1.3 */
+	void (*secret)(struct ssl_st *ssl, const unsigned char *secret,
+		       size_t len);
 	void (*next_keylog)(const struct ssl_st *, const char *);
 };
 
@@ -164,6 +226,8 @@ struct conn *tl_conn(const struct ssl_st *ssl);
 int tl_set_conn(struct ssl_st *ssl, struct conn *conn);
 bool tl_ready(struct ssl_st *ssl);	/* handshake done, not early data */
 bool tl_flight_waits(struct ssl_st *ssl); /* post-handshake, unfinished */
+/* may it keep messages for the next SSL_write()? tl_continue() sends them */
+bool tl_holds_back(const struct ssl_st *ssl);
 int tl_stream_kind(struct ssl_st *ssl);	/* NONE, REASON_DTLS or _QUIC */
 void tl_handshake_id(const struct ssl_st *ssl, unsigned char id[64]);
 long tl_renegotiations(struct ssl_st *ssl);
@@ -183,11 +247,42 @@ ssize_t tl_sendfile(struct ssl_st *ssl, int fd, uint64_t off, size_t len);
 const char *tl_library(void);
 bool tl_library_ktls(void);	/* built with kernel TLS */
 bool tl_library_rekey(void);	/* kernel TLS follows KeyUpdate */
-/* Plaintext length, or -EBADMSG, -ENOTSUP (cipher unknown here), -ENOMEM. */
-ssize_t tl_aead_open(int cipher, const unsigned char *key,
-		     const unsigned char nonce[12], const void *aad,
-		     size_t aad_len, const unsigned char *in, size_t in_len,
-		     unsigned char *out);
+
+/* Keys of a connection; all of them: 0 or -errno. */
+bool tl_is_server(const struct ssl_st *ssl);
+/* TLS 1.3: our present write secret, where the library tells: its length, 0 */
+size_t tl_write_secret(const struct ssl_st *ssl,
+		       unsigned char secret[SECRET_MAX]);
+bool tl_keylog_ours(const struct ssl_st *ssl);	/* still installed */
+/* TLS 1.2: the start of the key block (RFC 5246, 6.3) */
+int tl_key_block(struct ssl_st *ssl, unsigned char *block, size_t len);
+/* HKDF-Expand (RFC 5869) with SHA-256 or SHA-384, by the secret's length */
+int tl_hkdf_expand(const unsigned char *secret, size_t secret_len,
+		   const void *info, size_t info_len, unsigned char *out,
+		   size_t len);
+void tl_no_renegotiation(struct ssl_st *ssl);
+/* Ask for a KeyUpdate of our side, without one of the peer's. */
+int tl_key_update(struct ssl_st *ssl);
+
+/* One AEAD key, ready for opening: 0, -ENOTSUP (cipher), -ENOMEM. */
+int tl_aead_new(struct tl_aead **aead, int cipher, const unsigned char *key);
+int tl_aead_new_sealer(struct tl_aead **aead, int cipher,
+		       const unsigned char *key);
+void tl_aead_free(struct tl_aead *aead);	/* wipes it; NULL: nothing */
+/* In place, with room for the tag behind: 0, -errno. */
+int tl_aead_seal(struct tl_aead *aead, const unsigned char nonce[12],
+		 const void *aad, size_t aad_len, unsigned char *data,
+		 size_t len);
+/* Plaintext length or -EBADMSG; `out` has room for in_len and may be `in`. */
+ssize_t tl_aead_open(struct tl_aead *aead, const unsigned char nonce[12],
+		     const void *aad, size_t aad_len, const unsigned char *in,
+		     size_t in_len, unsigned char *out);
+/*
+ * Decrypt the first `len` bytes without looking at the tag, for a cheap guess:
+ * 0, or -ENOTSUP where cipher or library cannot.
+ */
+int tl_aead_peek(struct tl_aead *aead, const unsigned char nonce[12],
+		 const unsigned char *in, size_t len, unsigned char *out);
 
 /* ---- batch.c: sealed records on their way out, and the buffer cache ---- */
 
@@ -215,6 +310,8 @@ struct batch {
 struct batch *tlssf_batch_get(size_t target);
 void tlssf_batch_put(struct batch *batch);		/* NULL: nothing */
 int tlssf_batch_append(struct batch **batch, const void *in, size_t len);
+/* Where `len` bytes can be appended, or NULL; `used` is the caller's to set. */
+unsigned char *tlssf_batch_room(struct batch **batch, size_t len);
 /* Move a small rest into a buffer of its size; the batch itself if not. */
 struct batch *tlssf_batch_settle(struct batch *batch);
 void tlssf_batch_mark(struct batch *batch, size_t plain);
@@ -245,26 +342,54 @@ struct part {
 struct part tlssf_stream_part(const struct stream *s, uint64_t pos);
 
 /* ---- bridge.c: our filter BIO on the write side ---- */
-struct bridge;
+
+struct bio_st;		/* BIO */
+
+struct bridge {
+	struct bio_st *bio;
+	struct conn *conn;	/* NULL: orphan, passes everything */
+	struct batch *out;	/* gathered or still to be sent, or NULL */
+	bool gathering;
+	bool pending;		/* the library's last record is unfinished */
+	int record_type;	/* kernel TLS: of the next write */
+	int guard;		/* errno for every write, 0: alive */
+	bool renewed;		/* a new handshake: nothing is known yet */
+	bool severed;		/* after a takeover: nothing may pass */
+	uint64_t records;
+	uint64_t writes;	/* records that the library has got rid of */
+};
+
 /* Have it on top of the write BIO: 0, -ENOMEM. The BIO owns it. */
 int tlssf_bridge_attach(struct conn *c);
-bool tlssf_bridge_on_top(const struct conn *c);
 void tlssf_bridge_orphan(struct bridge *b);	/* the conn goes away */
-/* Take records into `batch` until _release(), which may have grown it. */
-void tlssf_bridge_gather(struct bridge *b, struct batch *batch);
-void tlssf_bridge_release(struct bridge *b);
-struct batch *tlssf_bridge_batch(struct bridge *b);	/* queued, or NULL */
-void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch);
-/* Send what is gathered: 0 all gone, WOULD_BLOCK, -errno. */
-int tlssf_bridge_drain(struct bridge *b);
-/* Flush the BIOs below: same results. */
-int tlssf_bridge_flush_below(struct bridge *b);
 bool tlssf_bridge_pending(const struct bridge *b); /* library's, unfinished */
 void tlssf_bridge_set_pending(struct bridge *b, bool pending);
 void tlssf_bridge_renew(struct bridge *b);	/* a handshake is under way */
 void tlssf_bridge_examined(struct bridge *b);	/* ... and over */
 void tlssf_bridge_guard(struct bridge *b, int err); /* fail all writes */
+
+/* ---- bridge_queue.c: its queue, and its place among the BIOs ---- */
+/* Take records into `batch` until _release(), which may have grown it. */
+void tlssf_bridge_gather(struct bridge *b, struct batch *batch);
+void tlssf_bridge_release(struct bridge *b);
+/* Seal a record, after a takeover, behind all that is queued: 0, -errno. */
+int tlssf_bridge_seal(struct bridge *b, int type, const void *plain,
+		      size_t len);
+void tlssf_bridge_count(struct bridge *b);	/* one record of ours */
+struct batch *tlssf_bridge_batch(struct bridge *b);	/* queued, or NULL */
+void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch);
+bool tlssf_bridge_queued(const struct bridge *b);
+/* Send what is queued: 0 all gone, WOULD_BLOCK, -errno. */
+int tlssf_bridge_drain(struct bridge *b);
+void tlssf_bridge_drop(struct bridge *b);	/* the queue */
+/* Flush all BIOs of the write side: same results. */
+int tlssf_bridge_flush(struct bridge *b);
+bool tlssf_bridge_empty(struct bridge *b);	/* none of them holds a byte */
+bool tlssf_bridge_direct(const struct bridge *b); /* plain BIOs, a socket */
+bool tlssf_bridge_on_top(const struct conn *c);
+bool tlssf_bridge_in_chain(const struct conn *c);
 uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
+uint64_t tlssf_bridge_writes(const struct bridge *b);	/* and passed */
 
 /* ---- kernel_tx.c: what the kernel's TLS layer holds ---- */
 struct kernel_tx {
@@ -275,10 +400,16 @@ struct kernel_tx {
 	uint64_t start_seq;
 	uint64_t first_seq;	/* at attach: records are counted from here */
 	uint64_t past_records;	/* of keys before the present one */
+	uint64_t past_sum;	/* of those, since the start of the sum */
+	uint64_t spent;		/* of the present key: upper bound */
 	uint64_t last_tcp, idle_since;	/* the look before, when inexact */
 };
 
-int tlssf_ktx_start(struct conn *c);	/* 0, -errno: no kernel TLS there */
+/* 0, -errno: no kernel TLS there. Is nothing held yet, for certain? */
+int tlssf_ktx_start(struct conn *c, bool nothing_held);
+int tlssf_ktx_alive(const struct conn *c);	/* 0, -EPIPE, -errno */
+uint64_t tlssf_key_limit(const struct conn *c);	/* records, RFC 8446 5.5 */
+uint64_t tlssf_ktx_left(struct conn *c); /* records before a new key is due */
 void tlssf_ktx_count(struct conn *c, uint64_t plain);
 int tlssf_ktx_push(struct conn *c);	/* open record: 0, -errno */
 /* 0: nothing is held above TCP; WOULD_BLOCK; -errno */
@@ -292,14 +423,101 @@ struct method {
 	int (*why_not)(const struct conn *c);	/* enum tlssf_reason */
 	/* Advance s->done up to `limit`: 0, TLSSF_WANT_*, TLSSF_ERROR. */
 	int (*send)(struct conn *c, struct stream *s, uint64_t limit);
-	/* Nothing accepted left above TCP: same results. */
-	int (*drain)(struct conn *c);
-	uint64_t (*records)(struct conn *c);
 };
+
+/* ---- kernel_send.c: what both methods of the kernel do ---- */
+typedef ssize_t file_sender(struct conn *c, int fd, uint64_t off, size_t len);
+
+int tlssf_kernel_lacks(const struct conn *c);	/* enum tlssf_reason */
+int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
+		      file_sender *send_file);
+int tlssf_kernel_drain(struct conn *c);	/* as tlssf_userspace_drain() */
+
+/* ---- takeover.c: the library's keys, found and given to the kernel ---- */
+
+/*
+ * How much to write for a record to be observed: nearly a full one, so that
+ * smaller ones show, but not quite, so that there is room for padding; and with
+ * the type byte a prime number, which no size of blocks divides.
+ */
+#define OBSERVE_LEN	15990u
+
+/* What a record that the library sealed has told. */
+struct observed {
+	bool valid;
+	int why_not;		/* enum tlssf_reason: nothing to build on */
+	uint64_t next_seq;
+	unsigned char explicit_nonce[8];
+	uint64_t writes;	/* of the bridge, at that moment */
+};
+
+/* ---- resend.c: the library's records, once the kernel has the keys ---- */
+
+struct resend {
+	unsigned char *part;	/* a record that came in pieces, or NULL */
+	size_t part_len;
+	bool busy;		/* a record is on its way: */
+	bool rekeys;		/* with a KeyUpdate in it */
+	bool held;		/* the library thinks that it is sent */
+	bool sealed;		/* queued already */
+	int type;
+	const unsigned char *plain;	/* its content; in `kept`, or ... */
+	unsigned char *kept;
+	size_t len, sent;
+	size_t take;		/* what to tell the library at the end */
+	size_t message_left;	/* of a handshake message */
+};
+
+/* A key, and what follows from it. A KeyUpdate makes the next one of it. */
+struct generation {
+	bool made;
+	unsigned char secret[SECRET_MAX];	/* TLS 1.3 */
+	struct kernel_key key;	/* with the seq of the next record */
+	struct tl_aead *aead;
+};
+
+enum use { TO_OPEN, TO_SEAL, TO_GIVE };	/* what the aead is for; none */
+
+struct takeover {
+	struct generation library, library_next; /* opens what it seals */
+	/* with which records leave; the kernel's: without key and aead */
+	struct generation ours, ours_next;
+	uint64_t socket;	/* socket_id of the connection */
+	struct resend resend;
+};
+
+/*
+ * Look at what the library has just made of `plain`, into c->observed. `room`
+ * has space for the largest record.
+ */
+void tlssf_takeover_observe(struct conn *c, const unsigned char *plain,
+			    size_t plain_len, const unsigned char *sealed,
+			    size_t sealed_len, unsigned char *room);
+/* Give the kernel the keys: TLSSF_REASON_NONE, or why not. */
+int tlssf_takeover_install(struct conn *c);
+int tlssf_takeover_keep(struct conn *c);	/* seal ourselves: same */
+bool tlssf_takeover_ready(const struct conn *c);
+bool tlssf_takeover_pays(const struct conn *c, const struct stream *s);
+uint64_t tlssf_takeover_left(struct conn *c);	/* records, RFC 8446 5.5 */
+/* A KeyUpdate of our own; the library need not know: 0, -EAGAIN, -errno */
+int tlssf_takeover_new_key(struct conn *c);
+int tlssf_takeover_lacks(const struct conn *c);	/* a secret? a reason */
+/* A KeyUpdate message before, and after it is with the kernel: 0, -errno */
+int tlssf_takeover_prepare_rekey(struct conn *c);
+int tlssf_takeover_rekey(struct conn *c);
+void tlssf_takeover_drop(struct conn *c);	/* wipes the keys */
+void tlssf_takeover_forget(struct conn *c);	/* and the secret */
+
+ssize_t tlssf_resend(struct conn *c, const unsigned char *in, size_t len);
+int tlssf_resend_flush(struct conn *c);	/* what is held: 0, -EAGAIN, -errno */
+void tlssf_resend_free(struct resend *r);
 
 extern const struct method tlssf_method_ssl_sendfile;
 extern const struct method tlssf_method_ktls;
 extern const struct method tlssf_method_userspace;
+
+/* Nothing accepted left above TCP: 0, TLSSF_WANT_*, TLSSF_ERROR. */
+int tlssf_userspace_drain(struct conn *c);
 
 /* ---- conn.c: per-connection state ---- */
 
@@ -331,6 +549,13 @@ struct conn {
 	bool dead;
 	bool alert_due, alert_sent;	/* dead, and the peer must hear it */
 	struct ahead ahead;
+	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
+	size_t secret_len;
+	bool observing;			/* the next record that is sealed */
+	bool no_takeover;		/* tried, or known to be impossible */
+	unsigned int attempts;		/* that failed for want of memory */
+	struct observed observed;
+	struct takeover *takeover;	/* NULL: not taken over */
 	struct kernel_tx ktx;
 	uint64_t bytes[TLSSF_METHOD_COUNT];
 	uint64_t calls, rekeys;
@@ -354,6 +579,13 @@ void tlssf_conn_watch(struct ssl_st *ssl);
 int tlssf_conn_last_words(struct conn *c);
 /* A KeyUpdate is about to leave: may it? If not, the connection is dead. */
 bool tlssf_conn_key_update(struct conn *c);
+/* End the connection with a fatal alert; always -EPROTO. */
+int tlssf_conn_end(struct conn *c, int reason);
+int tlssf_conn_finish_flight(struct conn *c); /* the library's, waiting */
+void tlssf_conn_secret(struct ssl_st *ssl, const unsigned char *secret,
+		       size_t len);
+void tlssf_conn_ask_secret(struct conn *c);
+int tlssf_conn_in_force(const struct conn *c);	/* enum tlssf_method */
 /* The library has given the connection up, by kernel TLS: so do we. */
 void tlssf_conn_fatal_alert(struct conn *c, int alert);
 void tlssf_conn_taken(struct conn *c, struct batch *batch); /* by the socket */

@@ -10,7 +10,6 @@
 #define EXPLICIT_LEN	8	/* TLS 1.2 GCM and CCM: nonce on the wire */
 #define INNER_TYPE_LEN	1	/* TLS 1.3 */
 #define NONCE_LEN	12
-#define TLS13		0x0304
 
 struct layout {
 	uint16_t type;

@@ -17,7 +17,11 @@
 
 #include "internal.h"
 
-#define IDLE_MS	25u	/* the kernel's worker needs a tick or two */
+#define IDLE_MS		25u	/* the kernel's worker needs a tick or two */
+#define LOOKS_MAX	16
+/* RFC 8446, 5.5; for CCM as RFC 9147, 4.5.3. ChaCha20's limit is beyond all. */
+#define LIMIT_GCM	23726566u	/* 2^24.5 */
+#define LIMIT_CCM	(1u << 23)
 
 static int read_seq(const struct conn *c, uint64_t *seq)
 {
@@ -36,21 +40,45 @@ static int read_seq(const struct conn *c, uint64_t *seq)
 }
 
 /*
- * The sum starts anew when the TCP queue is empty. Two looks must agree: an
- * acknowledgement between the two numbers of one look makes it too low.
+ * Bytes in TCP, while nobody sends; *idle: none of them waits. An
+ * acknowledgement between the two numbers of one look makes it too low, never
+ * too high: the highest counts, once it was seen twice.
  */
-static void restart(struct conn *c)
+static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
+{
+	struct sys_tcp tcp;
+	int seen = 0, r;
+
+	*in_tcp = 0;
+	*idle = true;
+	for (int looks = 0; looks < LOOKS_MAX && seen < 2; looks++) {
+		r = tlssf_sys.tcp(c->fd, &tcp);
+		if (r)
+			return r;
+		*idle = *idle && !tcp.queued;
+		if (tcp.in_tcp == *in_tcp)
+			seen++;
+		if (tcp.in_tcp > *in_tcp) {
+			*in_tcp = tcp.in_tcp;
+			seen = 1;
+		}
+	}
+	return seen < 2 ? -EAGAIN : 0;
+}
+
+/* The sum starts anew; that nothing is held now, the caller or TCP must say. */
+static void restart(struct conn *c, bool nothing_held)
 {
 	struct kernel_tx *k = &c->ktx;
-	struct sys_tcp one, two;
+	bool idle;
 
 	k->exact = false;
-	if (tlssf_sys.tcp(c->fd, &one) || tlssf_sys.tcp(c->fd, &two) ||
+	if (settled_tcp(c, &k->start_tcp, &idle) ||
 	    read_seq(c, &k->start_seq))
 		return;
 	k->plain = 0;
-	k->start_tcp = two.in_tcp;
-	k->exact = !one.queued && !two.queued && one.in_tcp == two.in_tcp;
+	k->past_sum = 0;
+	k->exact = nothing_held || idle;
 }
 
 /* Only the kernel's plain answer makes a no: it may be sealing already. */
@@ -60,7 +88,7 @@ static bool denied(int err)
 	       err == -EOPNOTSUPP || err == -EBADF;
 }
 
-int tlssf_ktx_start(struct conn *c)
+int tlssf_ktx_start(struct conn *c, bool nothing_held)
 {
 	unsigned char head[4];		/* version and cipher, no key */
 	size_t len = sizeof(head);
@@ -70,14 +98,57 @@ int tlssf_ktx_start(struct conn *c)
 	r = c->fd < 0 ? -ENOTSOCK : tlssf_sys.tls_tx_get(c->fd, head, &len);
 	if (denied(r))
 		return r;
-	restart(c);
-	c->ktx.first_seq = c->ktx.start_seq;
+	if (read_seq(c, &c->ktx.first_seq) == 0)
+		c->ktx.spent = c->ktx.first_seq;
+	restart(c, nothing_held);
 	return 0;
 }
 
+/* Kernels fill at least half of each record, but for the last one. */
 void tlssf_ktx_count(struct conn *c, uint64_t plain)
 {
 	c->ktx.plain += plain;
+	c->ktx.spent += 2 * (plain / RECORD_MAX) + 2;
+}
+
+/* A dead connection goes on taking data: ask TCP. */
+int tlssf_ktx_alive(const struct conn *c)
+{
+	int state = tlssf_sys.tcp_state(c->fd);
+
+	if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
+		return 0;
+	return state < 0 ? state : -EPIPE;
+}
+
+uint64_t tlssf_key_limit(const struct conn *c)
+{
+	uint64_t limit = UINT64_MAX, asked = 0;
+
+	if (c->info.version != TLS13)
+		return UINT64_MAX;
+	if (c->info.kernel_cipher == TLSSF_AES_128_CCM)
+		limit = LIMIT_CCM;
+	else if (c->info.kernel_cipher != TLSSF_CHACHA20_POLY1305)
+		limit = LIMIT_GCM;
+	if (c->conf)
+		asked = c->conf->options.key_records;
+	return asked && asked < limit ? asked : limit;
+}
+
+/*
+ * Records that the present key may still protect. An upper bound of what was
+ * spent is kept; the kernel is asked only when that comes near.
+ */
+uint64_t tlssf_ktx_left(struct conn *c)
+{
+	uint64_t limit = tlssf_key_limit(c), seq;
+
+	if (c->ktx.spent < limit / 2)
+		return limit - c->ktx.spent;
+	if (read_seq(c, &seq) == 0)
+		c->ktx.spent = seq;
+	return c->ktx.spent < limit ? limit - c->ktx.spent : 0;
 }
 
 int tlssf_ktx_push(struct conn *c)
@@ -106,9 +177,16 @@ uint64_t tlssf_ktx_records(struct conn *c)
 
 void tlssf_ktx_rekey(struct conn *c)
 {
-	c->ktx.past_records = tlssf_ktx_records(c);
-	c->ktx.first_seq = 0;
-	c->ktx.exact = false;
+	struct kernel_tx *k = &c->ktx;
+	uint64_t seq;
+
+	if (read_seq(c, &seq)) {
+		k->exact = false;
+	} else {
+		k->past_records += seq - k->first_seq;
+		k->past_sum += seq - k->start_seq;
+	}
+	k->first_seq = k->start_seq = k->spent = 0;
 }
 
 static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
@@ -122,7 +200,7 @@ static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 		k->exact = false;	/* look at the TCP queue instead */
 		return false;
 	}
-	sealed = k->plain + (seq - k->start_seq) *
+	sealed = k->plain + (k->past_sum + seq - k->start_seq) *
 		tlssf_record_overhead(c->info.version, c->info.kernel_cipher);
 	if (sent > sealed)
 		k->exact = false;	/* somebody else sends, too */
@@ -163,6 +241,6 @@ int tlssf_ktx_drain(struct conn *c)
 		return -EPIPE;
 	if (c->ktx.exact || !idle_twice(c, &tcp))
 		return WOULD_BLOCK;
-	restart(c);
+	restart(c, true);
 	return 0;
 }

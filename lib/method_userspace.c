@@ -5,6 +5,9 @@
  * batch leaves in few large sends. Sealed bytes cannot be taken back, so what
  * the socket refused stays with the connection and is told to the caller when
  * it is out: struct ahead remembers whose bytes these are.
+ *
+ * AUTO does better where the keys can be taken over (takeover.c): the file is
+ * read straight to where its records are sealed, in place, by us.
  */
 #include <errno.h>
 #include <string.h>
@@ -49,6 +52,7 @@ static void credit(struct conn *c, struct stream *s, uint64_t limit)
 	a->len -= n;
 	a->pos += n;
 	s->done += n;
+	c->bytes[TLSSF_METHOD_USERSPACE] += n;
 	if (n)
 		c->backoff_ms = 0;
 }
@@ -144,22 +148,38 @@ static int write_failed(struct conn *c, enum tl_result r)
 	return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 }
 
-/* One record's worth at a time, so that progress is known per record. */
-static int seal(struct conn *c, const unsigned char *buf, size_t len)
+/* Seal one record; a takeover may want to know how the library did it. */
+static int seal_record(struct conn *c, unsigned char *buf, size_t len,
+		       size_t *done)
 {
-	size_t at = 0, n, done;
-	enum tl_result r;
+	size_t before = tlssf_bridge_batch(c->bridge)->used;
+	enum tl_result r = tl_write(c->ssl, buf, len, done);
+	struct batch *b = tlssf_bridge_batch(c->bridge);
 
-	while (at < len) {
-		n = len - at < RECORD_MAX ? len - at : RECORD_MAX;
-		r = tl_write(c->ssl, buf + at, n, &done);
-		if (r != TL_OK)
-			return write_failed(c, r);
-		at += done;
-		c->ahead.len += done;
-		tlssf_batch_mark(tlssf_bridge_batch(c->bridge), done);
+	if (r != TL_OK)
+		return write_failed(c, r);
+	c->ahead.len += *done;
+	tlssf_batch_mark(b, *done);
+	if (c->observing) {
+		c->observing = false;
+		tlssf_takeover_observe(c, buf, *done, b->data + before,
+				       b->used - before, buf + len);
 	}
 	return 0;
+}
+
+/* One record's worth at a time, so that progress is known per record. */
+static int seal(struct conn *c, unsigned char *buf, size_t len)
+{
+	size_t at = 0, n, done;
+	int r = 0;
+
+	while (at < len && !r) {
+		n = len - at < RECORD_MAX ? len - at : RECORD_MAX;
+		r = seal_record(c, buf + at, n, &done);
+		at += done;
+	}
+	return r;
 }
 
 static int fill_batch(struct conn *c, struct stream *s, uint64_t limit,
@@ -192,6 +212,165 @@ static int fill_batch(struct conn *c, struct stream *s, uint64_t limit,
 	return r;
 }
 
+/* ---- the same with keys of our own ---- */
+
+/* Full records stand one after the other, so each has its fixed place. */
+struct places {
+	unsigned char *first;	/* of the first record's content */
+	size_t stride;		/* from one content to the next */
+};
+
+static struct places places_in(const struct conn *c, struct batch *b)
+{
+	const struct kernel_key *k = &c->takeover->ours.key;
+
+	return (struct places){
+		.first = b->data + b->used + tlssf_record_start(k),
+		.stride = RECORD_MAX +
+			  tlssf_record_overhead(k->version, k->cipher),
+	};
+}
+
+/* The next piece of content from byte `at` on, at most `len` long. */
+static struct iovec place(const struct places *p, size_t at, size_t len)
+{
+	size_t in = at % RECORD_MAX, left = RECORD_MAX - in;
+
+	return (struct iovec){
+		.iov_base = p->first + at / RECORD_MAX * p->stride + in,
+		.iov_len = len < left ? len : left,
+	};
+}
+
+static void copy_to_places(const struct places *p, size_t at,
+			   const unsigned char *from, size_t len)
+{
+	while (len > 0) {
+		struct iovec v = place(p, at, len);
+
+		memcpy(v.iov_base, from, v.iov_len);
+		from += v.iov_len;
+		at += v.iov_len;
+		len -= v.iov_len;
+	}
+}
+
+static ssize_t read_to_places(const struct stream *s, const struct places *p,
+			      size_t at, uint64_t off, size_t len)
+{
+	struct iovec v[BATCH_LARGE / RECORD_MAX + 1];
+	const int most = (int)(sizeof(v) / sizeof(v[0]));
+	int n;
+
+	for (n = 0; n < most && len > 0; n++) {
+		v[n] = place(p, at, len);
+		at += v[n].iov_len;
+		len -= v[n].iov_len;
+	}
+	return tlssf_sys.preadv(s->fd, v, n, off);
+}
+
+/* Content from `pos` on to its places: how much, or -errno. */
+static ssize_t fill_places(struct stream *s, uint64_t pos,
+			   const struct places *p, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len) {
+		struct part part = tlssf_stream_part(s, pos + n);
+		size_t want = len - n < part.len ? len - n : (size_t)part.len;
+		ssize_t got = (ssize_t)want;
+
+		if (part.data)
+			copy_to_places(p, n, part.data, want);
+		else
+			got = read_to_places(s, p, n, part.off, want);
+		if (got < 0)
+			return n ? (ssize_t)n : got;
+		if (got == 0) {
+			s->short_file = true;
+			break;
+		}
+		n += (size_t)got;
+	}
+	return (ssize_t)n;
+}
+
+static int seal_places(struct conn *c, struct batch *b, size_t len)
+{
+	struct generation *g = &c->takeover->ours;
+
+	while (len > 0) {
+		size_t plain = len < RECORD_MAX ? len : RECORD_MAX;
+		ssize_t n = tlssf_record_seal(&g->key, g->aead, RECORD_DATA,
+					      b->data + b->used, plain);
+
+		if (n < 0)	/* a number is lost: nothing can follow */
+			return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+		b->used += (size_t)n;
+		c->ahead.len += plain;
+		tlssf_batch_mark(b, plain);
+		tlssf_bridge_count(c->bridge);
+		len -= plain;
+	}
+	return 0;
+}
+
+static int fill_own(struct conn *c, struct stream *s, uint64_t limit,
+		    size_t target)
+{
+	struct batch *b = tlssf_bridge_batch(c->bridge);
+	struct places p = places_in(c, b);
+	uint64_t left = limit - s->done - c->ahead.len;
+	uint64_t records = tlssf_takeover_left(c) - KEY_RESERVE / 2;
+	ssize_t n;
+
+	if (left / RECORD_MAX >= records)
+		left = records * RECORD_MAX;
+	target = (target + RECORD_MAX - 1) / RECORD_MAX * RECORD_MAX;
+	n = fill_places(s, s->done + c->ahead.len, &p,
+			left < target ? (size_t)left : target);
+	if (n < 0)
+		return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, (int)-n);
+	return seal_places(c, b, (size_t)n);
+}
+
+/* The keys could be ours, and it would pay. */
+static bool may_take_over(const struct conn *c, const struct stream *s)
+{
+	return c->named == TLSSF_METHOD_AUTO && !c->takeover &&
+	       !c->no_takeover && c->method == &tlssf_method_userspace &&
+	       c->info.version >= TLS12 && c->info.kernel_cipher >= 0 &&
+	       !c->info.compression && !c->info.max_fragment &&
+	       !tlssf_takeover_lacks(c) && tlssf_takeover_pays(c, s);
+}
+
+/*
+ * One record of SSL_write(), observed, and then the keys are ours; every
+ * failure leaves things as they are. Returns how far to go now.
+ */
+static uint64_t approach(struct conn *c, const struct stream *s,
+			 uint64_t limit)
+{
+	if (!may_take_over(c, s))
+		return limit;
+	if (tlssf_takeover_ready(c)) {
+		if (c->observed.why_not || tlssf_takeover_keep(c))
+			c->no_takeover = true;
+		return limit;
+	}
+	c->observed.valid = false;
+	c->observing = true;
+	tlssf_conn_ask_secret(c);
+	return limit - s->done > OBSERVE_LEN ? s->done + OBSERVE_LEN : limit;
+}
+
+/* RFC 8446, 5.5 */
+static bool key_is_spent(struct conn *c)
+{
+	return c->takeover && tlssf_takeover_left(c) <= KEY_RESERVE;
+}
+
 static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 {
 	size_t target = batch_target(c, s);
@@ -207,24 +386,37 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
 	claim(c, s);
 	tlssf_bridge_gather(c->bridge, b);
-	r = fill_batch(c, s, limit, target);
+	r = c->takeover ? fill_own(c, s, limit, target)
+			: fill_batch(c, s, limit, target);
 	tlssf_bridge_release(c->bridge);
 	return r;
 }
 
 /* ---- the method ---- */
 
+/* With a handshake message that the bridge may hold, see resend.c. */
 static int drain_queue(struct conn *c)
 {
-	return tlssf_conn_result(c, tlssf_bridge_drain(c->bridge));
+	int r = tlssf_bridge_drain(c->bridge);
+
+	if (!r && c->takeover)
+		r = tlssf_resend_flush(c);
+	return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
 }
 
 static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 {
+	uint64_t step;
 	int sealed = 0, r;
 
 	if (!is_his(&c->ahead, s))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_SEND, EINVAL);
+	if (c->takeover && !tlssf_bridge_on_top(c)) {
+		/* what the application has written may wait above us */
+		r = tlssf_conn_result(c, tlssf_bridge_flush(c->bridge));
+		if (r)
+			return r;
+	}
 	for (;;) {
 		r = drain_queue(c);
 		credit(c, s, limit);
@@ -236,29 +428,30 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 		/* what stopped the sealing counts once its records are out */
 		if (sealed || s->done >= limit || s->short_file)
 			return sealed;
-		sealed = next_batch(c, s, limit);
+		if (key_is_spent(c)) {
+			r = tlssf_takeover_new_key(c);
+			if (r)
+				return tlssf_conn_io_error(c, -r);
+			continue;	/* its record first */
+		}
+		step = approach(c, s, limit);
+		sealed = next_batch(c, s, step);
+		c->observing = false;
 	}
 }
 
-static int drain(struct conn *c)
+int tlssf_userspace_drain(struct conn *c)
 {
 	int r = drain_queue(c);
 
 	settle(c);
 	if (r)
 		return r;
-	return tlssf_conn_result(c, tlssf_bridge_flush_below(c->bridge));
-}
-
-static uint64_t records(struct conn *c)
-{
-	return tlssf_bridge_records(c->bridge);
+	return tlssf_conn_result(c, tlssf_bridge_flush(c->bridge));
 }
 
 const struct method tlssf_method_userspace = {
 	.id = TLSSF_METHOD_USERSPACE,
 	.why_not = why_not,
 	.send = send_stream,
-	.drain = drain,
-	.records = records,
 };

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TLS12		0x0303
-#define TLS13		0x0304
 #define RETRY_MS	1000u	/* a "no" is believed that long */
 #define RETRY_FACTOR	16u	/* and that many times what it took to learn */
 #define PLAIN_LEN	64u

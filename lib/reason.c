@@ -18,11 +18,11 @@
  */
 #define REASONS(X) \
 X(NONE, "none", "nothing stands in the way") \
-X(NOT_BUILT, "not_built", \
-  "this libtlssf was built without the method; use a release that has it, " \
-  "or the method auto") \
 X(NOT_ASKED, "not_asked", \
   "another method was named in the options; name this one, or auto") \
+X(NOT_YET, "not_yet", \
+  "too little was sent so far to be worth it; a large send takes the keys " \
+  "over, and so does any send when the method ktls is named") \
 X(HANDSHAKE, "handshake", \
   "the TLS handshake is unfinished or early data is in use; complete it with " \
   "SSL_do_handshake() before sending") \
@@ -52,9 +52,9 @@ X(KERNEL_CIPHER, "kernel_cipher", \
   "crypto module (for example 'modprobe gcm' or 'modprobe chacha20poly1305' " \
   "as root) or prefer AES-128-GCM") \
 X(REKEY, "rekey", \
-  "a TLS 1.3 KeyUpdate would break this connection; it needs Linux 6.14 and " \
-  "a TLS library that rekeys kernel TLS (OpenSSL 3.2), or use TLS 1.2 or the " \
-  "method userspace") \
+  "the kernel cannot follow a TLS 1.3 KeyUpdate of this connection; it needs " \
+  "Linux 6.14 (and OpenSSL 3.2 for the method ssl_sendfile), or TLS 1.2, or " \
+  "the option key_update = TLSSF_KEY_UPDATE_USERSPACE") \
 X(OPTION_OFF, "option_off", \
   "SSL_OP_ENABLE_KTLS was not set before the handshake; call " \
   "tlssf_ctx_init() on the SSL_CTX first, or set the option") \
@@ -70,6 +70,23 @@ X(REFUSED, "refused", \
 X(KERNEL_KEYS, "kernel_keys", \
   "the kernel already holds the keys of this connection, so that it cannot " \
   "be sealed in user space; use the method auto or ssl_sendfile") \
+X(NO_SECRET, "no_secret", \
+  "the traffic secret of this TLS 1.3 connection is not known; call " \
+  "tlssf_ctx_init() on the SSL_CTX (on each that SNI may choose) before the " \
+  "handshake") \
+X(KEYLOG_REPLACED, "keylog_replaced", \
+  "SSL_CTX_set_keylog_callback() was called after tlssf_ctx_init(); call it " \
+  "before, ours passes every line on") \
+X(KEY_SCHEDULE, "key_schedule", \
+  "the TLS library did not derive the keys (a FIPS provider may refuse) or " \
+  "memory ran out; use the method userspace") \
+X(SEQUENCE_NOT_FOUND, "sequence_not_found", \
+  "a record that the TLS library had sealed did not open with the keys of " \
+  "this connection, so they were not given to the kernel; report this, " \
+  "unless thousands of records were written before the first send") \
+X(PADDING, "padding", \
+  "the TLS library pads its records, which the kernel cannot do; switch the " \
+  "padding off, or keep to the method userspace") \
 X(ARGUMENT, "argument", \
   "an argument is NULL, negative or too large, or a struct has a wrong size; " \
   "correct the call") \
@@ -108,7 +125,10 @@ X(TLS, "tls", \
   "the TLS library reported a fatal error; the connection must be freed") \
 X(INTERRUPTED, "interrupted", \
   "a signal made this kernel cut a record (errno 512); update the kernel, " \
-  "or use non-blocking sockets")
+  "or use non-blocking sockets") \
+X(KEY_LIMIT, "key_limit", \
+  "the key has protected as many records as RFC 8446, 5.5 allows, and the " \
+  "kernel cannot be given another; it needs Linux 6.14, or reconnect")
 
 struct reason {
 	const char *name, *text;

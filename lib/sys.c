@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -89,6 +90,16 @@ static ssize_t sys_pread(int fd, void *buf, size_t len, uint64_t off)
 		n = pread(fd, buf, len, (off_t)off);
 	while (n < 0 && errno == EINTR);
 	return count(n);
+}
+
+static ssize_t sys_preadv(int fd, const struct iovec *iov, int n, uint64_t off)
+{
+	ssize_t r;
+
+	do
+		r = preadv(fd, iov, n, (off_t)off);
+	while (r < 0 && errno == EINTR);
+	return count(r);
 }
 
 static int sys_nonblocking(int fd)
@@ -253,6 +264,25 @@ static int sys_tls_tx_get(int fd, void *info, size_t *len)
 		return -errno;
 	*len = n;
 	return 0;
+}
+
+static ssize_t sys_sendfile(int out, int in, uint64_t off, size_t len)
+{
+	off_t at = (off_t)off;
+
+	return count(sendfile(out, in, &at, len));
+}
+
+static int sys_shutdown_write(int fd)
+{
+	return result(shutdown(fd, SHUT_WR));
+}
+
+static int sys_socket_id(int fd, uint64_t *id)
+{
+	socklen_t len = sizeof(*id);
+
+	return result(getsockopt(fd, SOL_SOCKET, SO_COOKIE, id, &len));
 }
 
 static int sys_tls_option(int fd, int option, unsigned int value, size_t len)
@@ -429,6 +459,7 @@ const struct sys tlssf_sys = {
 	.sleep_ms = sys_sleep_ms,
 	.file_size = sys_file_size,
 	.pread = sys_pread,
+	.preadv = sys_preadv,
 	.nonblocking = sys_nonblocking,
 	.send = sys_send,
 	.recv = sys_recv,
@@ -443,6 +474,9 @@ const struct sys tlssf_sys = {
 	.tls_tx_set = sys_tls_tx_set,
 	.tls_tx_get = sys_tls_tx_get,
 	.tls_option = sys_tls_option,
+	.sendfile = sys_sendfile,
+	.shutdown_write = sys_shutdown_write,
+	.socket_id = sys_socket_id,
 	.tcp_pair = sys_tcp_pair,
 	.close = sys_close,
 	.read_text = sys_read_text,

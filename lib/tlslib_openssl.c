@@ -9,7 +9,6 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/ssl.h>
 
 #include "internal.h"
@@ -162,6 +161,26 @@ bool tl_option_ktls(const SSL *ssl)
 	return SSL_get_options(ssl) & SSL_OP_ENABLE_KTLS;
 }
 
+static bool begins(const char *line, const char *label)
+{
+	return !strncmp(line, label, strlen(label));
+}
+
+/* The last word of a line: the secret in hexadecimal. */
+static void hand_on_secret(SSL *ssl, const struct ctx_conf *conf,
+			   const char *line)
+{
+	const char *hex = strrchr(line, ' ') + 1;
+	unsigned char secret[SECRET_MAX];
+	size_t len = 0;
+
+	if (OPENSSL_hexstr2buf_ex(secret, sizeof(secret), &len, hex, '\0') > 0)
+		conf->secret(ssl, secret, len);
+	else
+		ERR_clear_error();
+	OPENSSL_cleanse(secret, sizeof(secret));
+}
+
 /*
  * Called during every handshake, before the application can write: the moment
  * to put the bridge in. The first secret of TLS 1.3 comes well before the
@@ -170,25 +189,35 @@ bool tl_option_ktls(const SSL *ssl)
  */
 static void keylog(const SSL *ssl, const char *line)
 {
-	static const char tls13[] = "SERVER_HANDSHAKE_TRAFFIC_SECRET ";
-	static const char tls12[] = "CLIENT_RANDOM ";
 	const struct ctx_conf *conf = tl_conf(ssl);
 	SSL *mine = (SSL *)(uintptr_t)ssl;
-	bool is13 = !strncmp(line, tls13, sizeof(tls13) - 1);
+	bool is13 = begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ");
 
 	if (!conf)
 		return;
 	if (is13 && conf->drop_ktls13)
 		SSL_clear_options(mine, SSL_OP_ENABLE_KTLS);
-	if (is13 || !strncmp(line, tls12, sizeof(tls12) - 1))
+	if (is13 || begins(line, "CLIENT_RANDOM "))
 		conf->early(mine);
+	if (begins(line, SSL_is_server(ssl) ? "SERVER_TRAFFIC_SECRET_0 "
+					    : "CLIENT_TRAFFIC_SECRET_0 "))
+		hand_on_secret(mine, conf, line);
 	if (conf->next_keylog)
 		conf->next_keylog(ssl, line);
 }
 
+bool tl_keylog_ours(const SSL *ssl)
+{
+	return SSL_CTX_get_keylog_callback(SSL_get_SSL_CTX(ssl)) == keylog;
+}
+
 void tl_ctx_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
 {
-	conf->next_keylog = SSL_CTX_get_keylog_callback(ctx);
+	SSL_CTX_keylog_cb_func there = SSL_CTX_get_keylog_callback(ctx);
+
+	if (there == keylog)	/* never ourselves */
+		return;
+	conf->next_keylog = there;
 	SSL_CTX_set_keylog_callback(ctx, keylog);
 }
 
@@ -258,6 +287,13 @@ bool tl_flight_waits(SSL *ssl)
 	}
 }
 
+/* All is sent at once, or tl_flight_waits(). */
+bool tl_holds_back(const SSL *ssl)
+{
+	(void)ssl;
+	return false;
+}
+
 int tl_stream_kind(SSL *ssl)
 {
 	if (SSL_is_dtls(ssl))
@@ -298,6 +334,13 @@ static int kernel_cipher(const SSL_CIPHER *cipher)
 	return -1;
 }
 
+static unsigned int hash_len(const SSL_CIPHER *cipher)
+{
+	const EVP_MD *md = SSL_CIPHER_get_handshake_digest(cipher);
+
+	return md ? (unsigned int)EVP_MD_get_size(md) : 0;
+}
+
 void tl_describe(SSL *ssl, struct tl_info *info)
 {
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
@@ -313,10 +356,25 @@ void tl_describe(SSL *ssl, struct tl_info *info)
 		info->cipher = SSL_CIPHER_get_protocol_id(cipher);
 		info->cipher_name = SSL_CIPHER_get_name(cipher);
 		info->kernel_cipher = kernel_cipher(cipher);
+		info->hash_len = hash_len(cipher);
 	}
 	if (session)
 		info->max_fragment =
 			SSL_SESSION_get_max_fragment_length(session) != 0;
+}
+
+/*
+ * There is no question for max_send_fragment; but a split size above it is
+ * refused. (What split size was set matters to pipelining engines only.)
+ */
+bool tl_small_fragments(SSL *ssl)
+{
+	return SSL_set_split_send_fragment(ssl, RECORD_MAX) <= 0;
+}
+
+bool tl_is_server(const SSL *ssl)
+{
+	return SSL_is_server(ssl);
 }
 
 bool tl_sent_shutdown(const SSL *ssl)
@@ -387,6 +445,17 @@ enum tl_result tl_continue(SSL *ssl)
 	return r > 0 ? TL_OK : result_of(ssl, r);
 }
 
+int tl_key_update(SSL *ssl)
+{
+	return SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) > 0 ?
+	       0 : -EBUSY;
+}
+
+void tl_no_renegotiation(SSL *ssl)
+{
+	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
+}
+
 enum tl_result tl_shutdown(SSL *ssl)
 {
 	int r;
@@ -415,53 +484,4 @@ ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 	if (err)
 		return -err;
 	return result_of(ssl, (int)n) == TL_WANT_WRITE ? -EAGAIN : -EPROTO;
-}
-
-/* ---- AEAD, for records that the kernel sealed ---- */
-
-#define TAG_LEN	16
-
-static bool open_with(EVP_CIPHER_CTX *ctx, EVP_CIPHER *cipher,
-		      const unsigned char *key, const unsigned char *nonce,
-		      const void *aad, size_t aad_len,
-		      const unsigned char *in, int len, unsigned char *out)
-{
-	bool ccm = EVP_CIPHER_get_mode(cipher) == EVP_CIPH_CCM_MODE;
-	void *tag = (void *)(uintptr_t)(in + len);
-	int n;
-
-	return EVP_DecryptInit_ex(ctx, cipher, NULL, NULL, NULL) > 0 &&
-	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_IVLEN, 12, NULL) > 0 &&
-	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN,
-				   tag) > 0 &&
-	       EVP_DecryptInit_ex(ctx, NULL, NULL, key, nonce) > 0 &&
-	       (!ccm || EVP_DecryptUpdate(ctx, NULL, &n, NULL, len) > 0) &&
-	       EVP_DecryptUpdate(ctx, NULL, &n, aad, (int)aad_len) > 0 &&
-	       EVP_DecryptUpdate(ctx, out, &n, in, len) > 0 &&
-	       (ccm || EVP_DecryptFinal_ex(ctx, out + len, &n) > 0);
-}
-
-ssize_t tl_aead_open(int cipher, const unsigned char *key,
-		     const unsigned char nonce[12], const void *aad,
-		     size_t aad_len, const unsigned char *in, size_t in_len,
-		     unsigned char *out)
-{
-	/* our names are OpenSSL's too */
-	const char *name = tlssf_cipher_name(cipher);
-	EVP_CIPHER *type = EVP_CIPHER_fetch(NULL, name, NULL);
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	ssize_t r = -EBADMSG;
-
-	if (!type)
-		r = -ENOTSUP;
-	else if (!ctx)
-		r = -ENOMEM;
-	else if (in_len >= TAG_LEN &&
-		 open_with(ctx, type, key, nonce, aad, aad_len, in,
-			   (int)(in_len - TAG_LEN), out))
-		r = (ssize_t)(in_len - TAG_LEN);
-	EVP_CIPHER_CTX_free(ctx);	/* wipes the key */
-	EVP_CIPHER_free(type);
-	ERR_clear_error();
-	return r;
 }

@@ -9,18 +9,26 @@
 #include "internal.h"
 
 #define DEFAULT_PER_CALL	(1u << 20)
+#define KEY_RECORDS_MIN		16u	/* less leaves no room for the rest */
 
 /* ---- preparing a context ---- */
 
 static int check_options(const struct tlssf_options *o)
 {
+	struct tlssf_options all = { 0 };
+
 	if (!o)
 		return 0;
 	if (o->size < sizeof(o->size) + sizeof(o->method) ||
 	    o->size > sizeof(*o))
 		return -EINVAL;
-	return o->method < TLSSF_METHOD_AUTO ||
-	       o->method >= TLSSF_METHOD_COUNT ? -EINVAL : 0;
+	memcpy(&all, o, o->size);
+	return all.method < TLSSF_METHOD_AUTO ||
+	       all.method >= TLSSF_METHOD_COUNT ||
+	       all.key_update < TLSSF_KEY_UPDATE_END ||
+	       all.key_update >= TLSSF_KEY_UPDATE_COUNT ||
+	       (all.key_records && all.key_records < KEY_RECORDS_MIN) ?
+	       -EINVAL : 0;
 }
 
 static void copy_options(struct ctx_conf *conf, const struct tlssf_options *o)
@@ -41,19 +49,17 @@ static void copy_options(struct ctx_conf *conf, const struct tlssf_options *o)
 static void set_up_ktls(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 {
 	bool safe13 = tl_library_rekey() && tlssf_probe_rekey();
-	bool was_on = tl_ctx_ktls(ctx);
 	int method = conf->options.method;
+	bool on = conf->app_ktls;
 
-	if (method == TLSSF_METHOD_SSL_SENDFILE) {
-		tl_ctx_set_ktls(ctx, true);
-	} else if (method != TLSSF_METHOD_AUTO) {
-		tl_ctx_set_ktls(ctx, false);
-	} else if (!was_on && tlssf_probe_ulp() == TLSSF_ULP_LOADED) {
+	conf->drop_ktls13 = false;
+	if (method != TLSSF_METHOD_AUTO) {
+		on = method == TLSSF_METHOD_SSL_SENDFILE;
+	} else if (!on && tlssf_probe_ulp() == TLSSF_ULP_LOADED) {
 		conf->drop_ktls13 = !safe13;
-		tl_ctx_set_ktls(ctx, true);
+		on = true;
 	}
-	conf->early = tlssf_conn_watch;
-	tl_ctx_keylog(ctx, conf);
+	tl_ctx_set_ktls(ctx, on);
 }
 
 /*
@@ -65,9 +71,25 @@ static void probe_what_matters(void)
 	int cipher;
 
 	for (cipher = 0; cipher <= TLSSF_CHACHA20_POLY1305; cipher++) {
-		tlssf_probe_cap(0x0303, cipher);
-		tlssf_probe_cap(0x0304, cipher);
+		tlssf_probe_cap(TLS12, cipher);
+		tlssf_probe_cap(TLS13, cipher);
 	}
+}
+
+static struct ctx_conf *new_conf(struct ssl_ctx_st *ctx)
+{
+	struct ctx_conf *conf = calloc(1, sizeof(*conf));
+
+	if (!conf || tl_ctx_set_conf(ctx, conf)) {
+		free(conf);
+		return NULL;
+	}
+	conf->app_ktls = tl_ctx_ktls(ctx);
+	conf->early = tlssf_conn_watch;
+	conf->secret = tlssf_conn_secret;
+	tl_ctx_keylog(ctx, conf);
+	probe_what_matters();
+	return conf;
 }
 
 int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
@@ -83,18 +105,13 @@ int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 		return TLSSF_ERROR;
 	}
 	conf = tl_ctx_conf(ctx);
-	if (conf) {
-		copy_options(conf, options);
-		return 0;
-	}
-	conf = calloc(1, sizeof(*conf));
-	if (!conf || tl_ctx_set_conf(ctx, conf)) {
-		free(conf);
+	if (!conf)
+		conf = new_conf(ctx);
+	if (!conf) {
 		errno = ENOMEM;
 		return TLSSF_ERROR;
 	}
 	copy_options(conf, options);
-	probe_what_matters();
 	set_up_ktls(ctx, conf);
 	tl_clear_errors();
 	return 0;
@@ -146,40 +163,25 @@ static int still_dead(struct conn *c)
 
 /* ---- sending ---- */
 
-/* A post-handshake message of the library's that the socket refused. */
-static int finish_flight(struct conn *c)
-{
-	enum tl_result res = tl_continue(c->ssl);
-
-	if (c->dead)	/* it was a KeyUpdate that must not leave */
-		return still_dead(c);
-	switch (res) {
-	case TL_OK:
-		return 0;
-	case TL_WANT_READ:
-		return TLSSF_WANT_READ;
-	case TL_WANT_WRITE:
-		return tlssf_conn_want_write(c);
-	default:
-		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
-	}
-}
-
 /* May application data be sent now, and by which method? */
 static int may_send(struct conn *c)
 {
+	int r = 0;
+
 	if (c->dead)
 		return still_dead(c);
-	if (tl_flight_waits(c->ssl)) {
-		int r = finish_flight(c);
-
-		if (r)
-			return r;
-	}
+	if (tl_flight_waits(c->ssl))
+		r = tlssf_conn_finish_flight(c);
+	if (r)
+		return c->dead ? still_dead(c) : r;
 	if (tl_sent_shutdown(c->ssl))
 		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
 	if (tlssf_bridge_pending(c->bridge))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
+	if (c->takeover && tl_holds_back(c->ssl))
+		r = tlssf_conn_finish_flight(c);
+	if (r)
+		return c->dead ? still_dead(c) : r;
 	if (!c->method)
 		return tlssf_conn_fail(c, c->why_not[c->named], EOPNOTSUPP);
 	return 0;
@@ -210,11 +212,10 @@ static int send_stream(struct conn *c, struct stream *s)
 
 	s->nonblocking = c->fd < 0 || tlssf_sys.nonblocking(c->fd) != 0;
 	r = c->method->send(c, s, call_limit(c, s));
-	c->bytes[c->method->id] += s->done - before;
 	tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
-		    tlssf_method_name(c->method->id),
+		    tlssf_method_name(tlssf_conn_in_force(c)),
 		    (unsigned long long)(s->done - before), r);
-	return r;
+	return r == TLSSF_ERROR && c->dead ? still_dead(c) : r;
 }
 
 /* What every call leaves behind: errno of the failure, no library errors. */
@@ -338,15 +339,10 @@ int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job)
 
 /* ---- flush and shutdown ---- */
 
-static const struct method *draining_method(const struct conn *c)
-{
-	return c->kernel_tx ? &tlssf_method_ssl_sendfile
-			    : &tlssf_method_userspace;
-}
-
 static int drain_step(struct conn *c)
 {
-	int r = draining_method(c)->drain(c);
+	int r = c->kernel_tx ? tlssf_kernel_drain(c)
+			     : tlssf_userspace_drain(c);
 
 	if (!r)
 		c->backoff_ms = 0;
@@ -365,7 +361,7 @@ static int close_notify(struct conn *c)
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
 	res = tl_shutdown(c->ssl);
 	if (c->dead)
-		return TLSSF_ERROR;
+		return still_dead(c);
 	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_pending(c->bridge)
 			     && tl_sent_shutdown(c->ssl)))
 		return 0;
@@ -379,7 +375,7 @@ static int shutdown_step(struct conn *c)
 	int r = 0;
 
 	if (tl_flight_waits(c->ssl))
-		r = finish_flight(c);
+		r = tlssf_conn_finish_flight(c);
 	if (!r && !tl_quiet_shutdown(c->ssl))
 		r = close_notify(c);
 	return r ? r : drain_step(c);
@@ -407,12 +403,26 @@ int tlssf_shutdown(struct ssl_st *ssl)
 
 /* ---- telling ---- */
 
-/* The reason of the fastest method that is not in force. */
+/* Why there is no faster method; of those that are not, ktls came closest. */
 static int main_reason(const struct conn *c)
 {
+	if (c->kernel_tx)
+		return TLSSF_REASON_NONE;
+	if (c->method == &tlssf_method_ktls)
+		return TLSSF_REASON_NOT_YET;
 	if (c->named != TLSSF_METHOD_AUTO)
 		return c->why_not[c->named];
-	return c->why_not[TLSSF_METHOD_SSL_SENDFILE];
+	return c->why_not[TLSSF_METHOD_KTLS];
+}
+
+static void describe_why_not(const struct conn *c, struct tlssf_status *st)
+{
+	memcpy(st->why_not, c->why_not, sizeof(st->why_not));
+	if (c->method != &tlssf_method_ktls || c->kernel_tx)
+		return;
+	st->why_not[TLSSF_METHOD_KTLS] = TLSSF_REASON_NOT_YET;
+	if (st->method)
+		st->why_not[st->method] = TLSSF_REASON_NONE;
 }
 
 static void describe(struct conn *c, struct tlssf_status *st)
@@ -424,20 +434,21 @@ static void describe(struct conn *c, struct tlssf_status *st)
 		st->reason = c->error ? c->error : TLSSF_REASON_HANDSHAKE;
 		return;
 	}
+	st->method = tlssf_conn_in_force(c);
 	st->reason = main_reason(c);
-	memcpy(st->why_not, c->why_not, sizeof(st->why_not));
+	describe_why_not(c, st);
 	st->version = c->info.version;
 	st->cipher = c->info.cipher;
 	st->cipher_name = c->info.cipher_name;
 	st->kernel_tx = c->kernel_tx;
+	st->takeover = c->takeover != NULL;
 	memcpy(st->bytes, c->bytes, sizeof(st->bytes));
 	st->calls = c->calls;
 	st->rekeys = c->rekeys;
 	st->buffered = c->held;
-	if (!c->method)
-		return;
-	st->method = c->method->id;
-	st->records[c->method->id] = c->method->records(c);
+	st->records[TLSSF_METHOD_USERSPACE] = tlssf_bridge_records(c->bridge);
+	if (c->kernel_tx && c->method)
+		st->records[c->method->id] = tlssf_ktx_records(c);
 }
 
 /* Attaches where the handshake is done, but is no failure where it is not. */

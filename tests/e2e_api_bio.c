@@ -174,6 +174,7 @@ static void push(BIO *top)
 	SSL_set0_wbio(api.ssl, BIO_push(top, socket));
 }
 
+#ifndef OPENSSL_IS_BORINGSSL	/* which has no BIO that buffers */
 START_TEST(buffer_below)
 {
 	struct link_conf conf = { .nonblocking = _i % 2,
@@ -196,6 +197,8 @@ START_TEST(buffer_below)
 	expect_end(&api, END_NOTIFY);
 }
 END_TEST
+
+#endif
 
 /* ---- a BIO that says yes to all that it is asked ---- */
 
@@ -299,7 +302,9 @@ void add_bio_tests(TCase *tc)
 {
 	tcase_add_loop_test(tc, memory, 0, 4);
 	tcase_add_loop_test(tc, pair_pending_write, 0, 2);
+#ifndef OPENSSL_IS_BORINGSSL
 	add_ways(tc, buffer_below, 2);
+#endif
 	tcase_add_loop_test(tc, yes_to_everything, 0, 4);
 	tcase_add_loop_test(tc, write_fails, 0, 2);
 	tcase_add_test(tc, no_bio);

@@ -317,7 +317,7 @@ static bool lost_to_signal(ssize_t n)
 	if (n != TLSSF_ERROR)
 		return false;
 	get_status(&api, &st);
-	ck_assert_int_eq(st.method, TLSSF_METHOD_SSL_SENDFILE);
+	ck_assert_int_eq(st.kernel_tx, 1);
 	ck_assert_int_eq(st.error, TLSSF_REASON_INTERRUPTED);
 	ck_assert_int_eq(st.dead, 1);
 	tell(&api, PEER_READ, PEER_ALL);
@@ -405,6 +405,7 @@ START_TEST(library_modes)
 }
 END_TEST
 
+#ifndef OPENSSL_IS_BORINGSSL	/* which never pads */
 /* Record padding makes records longer than anybody's arithmetic. */
 static size_t pad(SSL *ssl, int type, size_t len, void *arg)
 {
@@ -431,6 +432,7 @@ START_TEST(record_padding)
 	end_well();
 }
 END_TEST
+#endif
 
 void add_order_tests(TCase *tc)
 {
@@ -445,5 +447,7 @@ void add_order_tests(TCase *tc)
 	add_ways(tc, signals, 1);
 	add_ways(tc, stale_error, 1);
 	add_ways(tc, library_modes, N_MODES);
+#ifndef OPENSSL_IS_BORINGSSL
 	tcase_add_loop_test(tc, record_padding, 0, 2);
+#endif
 }

@@ -399,11 +399,11 @@ START_TEST(plain_close_loses)
 	struct link_conf conf = { .nonblocking = true };
 	unsigned int lost = 0;
 
-	if (!link_open_way(&l, _i, &conf, __func__))
+	if (!link_open_way(&l, KERNEL_WAYS, &conf, __func__))
 		return;
 	link_close(&l);
-	for (int i = 0; i < N_SNDBUFS; i++)
-		lost += loses_tail(_i, sndbufs[i]);
+	for (int i = KERNEL_WAYS * N_SNDBUFS; i < N_WAYS * N_SNDBUFS; i++)
+		lost += loses_tail(i / N_SNDBUFS, sndbufs[i % N_SNDBUFS]);
 	ck_assert_uint_gt(lost, 0);
 }
 END_TEST
@@ -425,6 +425,6 @@ int main(void)
 	add_ways(tc, quiet, each);
 	add_ways(tc, reset_while_waiting, each);
 	add_ways(tc, both_directions, 1);
-	tcase_add_loop_test(tc, plain_close_loses, 2, N_WAYS);
+	tcase_add_test(tc, plain_close_loses);
 	return run_suite("e2e_close", suite);
 }

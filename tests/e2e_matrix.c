@@ -6,7 +6,7 @@
  * a guest (TLSSF_GUEST) is slow and skips the large ones, see wanted(), unless
  * TLSSF_FULL is set.
  *
- * Rows of the kernel's method need a kernel that has it: promised by
+ * Rows of the kernel's methods need a kernel that has them: promised by
  * TLSSF_EXPECT and not in force is a failure, otherwise a skip.
  */
 #include "util.h"
@@ -29,8 +29,11 @@ static const char after[] = "SSL_write after " MARKER;
 static const char header[301] = "HTTP/1.1 200 OK\r\n" MARKER;
 static const char trailer[77] = "a trailer " MARKER;
 
-static const int methods[] = { TLSSF_METHOD_AUTO, TLSSF_METHOD_SSL_SENDFILE,
-			       TLSSF_METHOD_USERSPACE };
+static const int methods[] = { TLSSF_METHOD_AUTO,
+#ifndef OPENSSL_IS_BORINGSSL
+			       TLSSF_METHOD_SSL_SENDFILE,
+#endif
+			       TLSSF_METHOD_KTLS, TLSSF_METHOD_USERSPACE };
 static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
 static const size_t sizes[] = { 0, 1, 16383, 16384, 16385, MIB + 1 };
 
@@ -48,7 +51,6 @@ static struct link l;
 static struct file file, sparse; /* shared by all tests */
 static unsigned int cells;	/* so far on this connection */
 static uint64_t sent;		/* by tlssf calls on this connection */
-static uint64_t seq0, records0;	/* the kernel's and the peer's count */
 
 static void setup(void)
 {
@@ -95,12 +97,14 @@ static bool open_row(const struct row *r)
 		.cipher = r->cipher, .nonblocking = r->slow,
 		.sndbuf = r->slow ? SNDBUF : 0,
 		.peer.rcvbuf = r->slow ? RCVBUF : 0 };
+	uint64_t seq;
 
 	link_open(&l, &conf);
 	write_all(&l, greeting, sizeof(greeting));
 	sync_peer(&l);
-	records0 = l.report.records;
-	if (kernel_seq(&l, &seq0) || r->method != TLSSF_METHOD_SSL_SENDFILE)
+	if (r->method == TLSSF_METHOD_SSL_SENDFILE ? kernel_seq(&l, &seq)
+	    : r->method != TLSSF_METHOD_KTLS ||
+	      kernel_can(r->version, r->cipher))
 		return true;
 	ck_assert_msg(expected_cipher(r->version, r->cipher) != 1,
 		      "%s: promised, but not in force", r->name);
@@ -108,64 +112,86 @@ static bool open_row(const struct row *r)
 	return false;
 }
 
-/* What must be in force on this row, on this kernel, with this library. */
+/*
+ * What must be in force on this row, on this kernel, with this library, once
+ * enough was sent for a takeover to pay.
+ */
 static int right_method(const struct row *r)
 {
-	uint64_t seq;
+	bool own = LIBRARY_KTLS &&
+		   (r->version == TLS1_2_VERSION || survives_rekey());
 
 	if (r->method != TLSSF_METHOD_AUTO)
 		return r->method;
-	if (expected_cipher(r->version, r->cipher) < 0)
-		return kernel_seq(&l, &seq) ? TLSSF_METHOD_SSL_SENDFILE
-					    : TLSSF_METHOD_USERSPACE;
-	if (expected_cipher(r->version, r->cipher) == 0 ||
-	    (r->version == TLS1_3_VERSION && !survives_rekey()))
+	if (!kernel_can(r->version, r->cipher))
 		return TLSSF_METHOD_USERSPACE;
-	return TLSSF_METHOD_SSL_SENDFILE;
+	return own ? TLSSF_METHOD_SSL_SENDFILE : TLSSF_METHOD_KTLS;
 }
 
-static void check_reasons(const struct row *r, const struct tlssf_status *st)
+static bool pays(void)
+{
+	return sent >= 128 * KIB;
+}
+
+static void check_reasons(const struct row *r, const struct tlssf_status *st,
+			  int right)
 {
 	ck_assert_int_eq(st->why_not[st->method], TLSSF_REASON_NONE);
 	for (int m = 1; m < TLSSF_METHOD_COUNT; m++)
 		if (m != st->method)
 			ck_assert_int_ne(st->why_not[m], TLSSF_REASON_NONE);
-	if (r->method == TLSSF_METHOD_AUTO &&
-	    r->version == TLS1_3_VERSION && !survives_rekey() &&
-	    expected_cipher(r->version, r->cipher) == 1)
-		ck_assert_int_eq(st->reason, TLSSF_REASON_REKEY);
+	if (right == TLSSF_METHOD_KTLS && st->method != right)
+		ck_assert_int_eq(st->why_not[right], TLSSF_REASON_NOT_YET);
+	if (r->method == TLSSF_METHOD_AUTO && right == TLSSF_METHOD_KTLS)
+		ck_assert_int_eq(st->why_not[TLSSF_METHOD_SSL_SENDFILE],
+				 LIBRARY_KTLS ? TLSSF_REASON_REKEY
+					      : TLSSF_REASON_LIBRARY_NO_KTLS);
 }
 
 /*
  * By the kernel's own word on this very socket: either it seals, and then its
- * sequence number has risen by the records that the peer has decrypted, or it
- * does not seal at all.
+ * sequence number is that of the records that the peer has decrypted (and the
+ * Finished of TLS 1.2), or it does not seal at all.
  */
+static void check_kernel(const struct row *r, const struct tlssf_status *st)
+{
+	uint64_t seq, before = r->version == TLS1_2_VERSION;
+
+	if (st->method == TLSSF_METHOD_USERSPACE) {
+		ck_assert(!kernel_seq(&l, &seq));
+		ck_assert_int_eq(st->kernel_tx, 0);
+		return;
+	}
+	ck_assert_int_eq(st->kernel_tx, 1);
+	ck_assert(kernel_seq(&l, &seq));
+	ck_assert_uint_eq(seq, l.report.records + before);
+	ck_assert_uint_ge(st->records[st->method],
+			  (st->bytes[st->method] + 16383) / 16384);
+	ck_assert_uint_le(st->records[st->method], seq);
+}
+
 static void check_in_force(const struct row *r)
 {
 	struct tlssf_status st;
-	uint64_t seq, all = 0;
-	int right = right_method(r);
+	uint64_t all = 0;
+	int right = right_method(r), now = right;
 
+	if (right == TLSSF_METHOD_KTLS && r->method == TLSSF_METHOD_AUTO &&
+	    !pays())
+		now = TLSSF_METHOD_USERSPACE;
 	get_status(&l, &st);
-	ck_assert_msg(st.method == right, "%s: %s in force, not %s", r->name,
-		      tlssf_method_name(st.method), tlssf_method_name(right));
+	ck_assert_msg(st.method == now, "%s: %s in force, not %s", r->name,
+		      tlssf_method_name(st.method), tlssf_method_name(now));
 	ck_assert_int_eq(st.version, r->version);
-	check_reasons(r, &st);
+	check_reasons(r, &st, right);
 	for (int m = 0; m < TLSSF_METHOD_COUNT; m++)
 		all += st.bytes[m];
 	ck_assert_uint_eq(all, sent);
-	ck_assert_uint_eq(st.bytes[right], sent);
-	if (right != TLSSF_METHOD_SSL_SENDFILE) {
-		ck_assert(!kernel_seq(&l, &seq));
-		ck_assert_int_eq(st.kernel_tx, 0);
-		return;
-	}
-	ck_assert_int_eq(st.kernel_tx, 1);
-	ck_assert(kernel_seq(&l, &seq));
-	ck_assert_uint_eq(seq - seq0, l.report.records - records0);
-	ck_assert_uint_ge(st.records[right], (sent + 16383) / 16384);
-	ck_assert_uint_le(st.records[right], seq - seq0);
+	/* a takeover begins in user space */
+	if (right == TLSSF_METHOD_KTLS)
+		all -= st.bytes[TLSSF_METHOD_USERSPACE];
+	ck_assert_uint_eq(st.bytes[right], all);
+	check_kernel(r, &st);
 }
 
 static void check_position(const struct file *f)
@@ -285,7 +311,7 @@ END_TEST
 START_TEST(cipher_without_offload)
 {
 	struct link_conf conf = { .version = TLS1_2_VERSION,
-		.cipher_name = "ECDHE-RSA-AES128-SHA256" };
+		.cipher_name = "ECDHE-RSA-AES128-SHA" };
 	struct tlssf_status st;
 
 	link_open(&l, &conf);
@@ -295,25 +321,36 @@ START_TEST(cipher_without_offload)
 	ck_assert_int_eq(st.why_not[TLSSF_METHOD_SSL_SENDFILE],
 			 TLSSF_REASON_CIPHER);
 	ck_assert_int_eq(st.reason, TLSSF_REASON_CIPHER);
-	ck_assert_str_eq(st.cipher_name, "ECDHE-RSA-AES128-SHA256");
+	ck_assert_str_eq(st.cipher_name, "ECDHE-RSA-AES128-SHA");
 	shutdown_all(&l);
 	expect_end(&l, END_NOTIFY);
 }
 END_TEST
 
-/* No set-up at all: any connected SSL works. */
+/*
+ * No set-up at all: any connected SSL works. Only the secrets of TLS 1.3 are
+ * not to be had from OpenSSL then.
+ */
 START_TEST(without_ctx_init)
 {
 	struct link_conf conf = { .version = versions[_i], .no_init = true };
+	bool ktls = kernel_can(conf.version, &ciphers[0]) &&
+		    (conf.version == TLS1_2_VERSION || !LIBRARY_KTLS);
 	struct tlssf_status st;
 
 	link_open(&l, &conf);
 	deliver(&l, &file, 1, MIB - 1);
 	get_status(&l, &st);
-	ck_assert_int_eq(st.method, TLSSF_METHOD_USERSPACE);
+	ck_assert_int_eq(st.method, ktls ? TLSSF_METHOD_KTLS
+					 : TLSSF_METHOD_USERSPACE);
+	ck_assert_int_eq(st.kernel_tx, ktls);
 	ck_assert_int_ne(st.why_not[TLSSF_METHOD_SSL_SENDFILE],
 			 TLSSF_REASON_NONE);
-	ck_assert_uint_eq(st.bytes[TLSSF_METHOD_USERSPACE], MIB - 1);
+	if (!ktls && kernel_can(conf.version, &ciphers[0]))
+		ck_assert_int_eq(st.why_not[TLSSF_METHOD_KTLS],
+				 TLSSF_REASON_NO_SECRET);
+	ck_assert_uint_eq(st.bytes[TLSSF_METHOD_USERSPACE] +
+			  st.bytes[TLSSF_METHOD_KTLS], MIB - 1);
 	shutdown_all(&l);
 	expect_end(&l, END_NOTIFY);
 }

@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "peer.h"
+/*
+ * usage: peer SOCKET
+ * The program at the other end of every test: plain OpenSSL. It waits for
+ * requests and forks a process for each, which is one connection: all that
+ * costs time at the start is done once.
+ */
+#include "peer_tls.h"
+#include "peer_wire.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -7,149 +14,31 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define HEADER		5	/* of a TLS record */
-#define NONCE		8	/* explicit part, TLS 1.2 AES-GCM */
-#define MAX_RANGES	64
 #define READ_MAX	16384
 #define SEGMENT		1460	/* loopback's own 64 KiB hides effects */
-#define LIFETIME	1200	/* s: no child outlives a hung test */
-#define HEAR_MS		120000
-#define MAX_FDS		256
-
-/* Explicit nonces seen, as ranges of consecutive numbers. */
-struct nonces {
-	uint64_t first[MAX_RANGES], last[MAX_RANGES];
-	unsigned int count;
-};
+#define LIFETIME	1200	/* s: no connection outlives a hung test */
 
 struct client {
 	SSL *ssl;
 	int fd;
 	int control;
-	bool explicit_nonce;	/* the cipher suite writes one */
-	bool sealed;		/* TLS 1.2: ChangeCipherSpec has come */
 	bool connected;
 	EVP_MD_CTX *sha;
 	uint64_t next_update;
-	/* the record now passing by on the wire */
-	unsigned char head[HEADER + NONCE];
-	size_t have, left;
-	unsigned char tail[MARKER_LEN - 1];
-	size_t tail_len;
-	struct nonces nonces;
+	struct wire_watch wire;
 	struct peer_report report;
 };
 
-static bool nonce_known(const struct nonces *n, uint64_t nonce)
-{
-	for (unsigned int i = 0; i < n->count; i++)
-		if (nonce >= n->first[i] && nonce <= n->last[i])
-			return true;
-	return false;
-}
-
-static void nonce_seen(struct client *c, const unsigned char *p)
-{
-	struct nonces *n = &c->nonces;
-	uint64_t nonce = 0;
-
-	for (int i = 0; i < NONCE; i++)
-		nonce = nonce << 8 | p[i];
-	if (nonce_known(n, nonce))
-		c->report.nonce_repeats++;
-	else if (n->count && nonce == n->last[n->count - 1] + 1)
-		n->last[n->count - 1]++;
-	else if (n->count < MAX_RANGES)
-		n->first[n->count] = n->last[n->count] = nonce, n->count++;
-}
-
-/* The head of a record is complete (with the nonce, where it has one). */
-static void record_seen(struct client *c)
-{
-	size_t body = (size_t)c->head[3] << 8 | c->head[4];
-
-	if (body > c->report.max_record)
-		c->report.max_record = body;
-	if (c->explicit_nonce && c->sealed)
-		nonce_seen(c, c->head + HEADER);
-	if (c->head[0] == SSL3_RT_CHANGE_CIPHER_SPEC)
-		c->sealed = true;
-}
-
-static size_t head_size(const struct client *c)
-{
-	size_t body;
-
-	if (c->have < HEADER)
-		return HEADER;
-	body = (size_t)c->head[3] << 8 | c->head[4];
-	return HEADER + (body < NONCE ? body : NONCE);
-}
-
-static void follow_records(struct client *c, const unsigned char *p, size_t n)
-{
-	size_t take;
-
-	while (n) {
-		if (c->left) {
-			take = n < c->left ? n : c->left;
-			c->left -= take;
-		} else {
-			take = head_size(c) - c->have;
-			take = n < take ? n : take;
-			memcpy(c->head + c->have, p, take);
-			c->have += take;
-			if (c->have > HEADER && c->have == head_size(c)) {
-				record_seen(c);
-				c->left = ((size_t)c->head[3] << 8 |
-					   c->head[4]) + HEADER - c->have;
-				c->have = 0;
-			}
-		}
-		p += take;
-		n -= take;
-	}
-}
-
-static void count_markers(struct client *c, const unsigned char *p, size_t n)
-{
-	const unsigned char *end = p + n;
-
-	while ((p = memmem(p, (size_t)(end - p), MARKER, MARKER_LEN))) {
-		c->report.markers++;
-		p += MARKER_LEN;
-	}
-}
-
-/* Also find a MARKER that two reads cut in two. */
-static void find_markers(struct client *c, const unsigned char *p, size_t n)
-{
-	unsigned char seam[2 * (MARKER_LEN - 1)];
-	size_t head = n < MARKER_LEN - 1 ? n : MARKER_LEN - 1, len, keep;
-
-	memcpy(seam, c->tail, c->tail_len);
-	memcpy(seam + c->tail_len, p, head);
-	len = c->tail_len + head;
-	count_markers(c, seam, len);
-	count_markers(c, p, n);
-	if (n >= MARKER_LEN - 1) {
-		memcpy(c->tail, p + n - (MARKER_LEN - 1), MARKER_LEN - 1);
-		c->tail_len = MARKER_LEN - 1;
-		return;
-	}
-	keep = len < MARKER_LEN - 1 ? len : MARKER_LEN - 1;
-	memcpy(c->tail, seam + len - keep, keep);
-	c->tail_len = keep;
-}
+/* ---- what OpenSSL tells ---- */
 
 static long tap(BIO *bio, int oper, const char *data, size_t len, int i,
 		long l, int ret, size_t *done)
@@ -157,10 +46,8 @@ static long tap(BIO *bio, int oper, const char *data, size_t len, int i,
 	struct client *c = (struct client *)BIO_get_callback_arg(bio);
 
 	(void)len, (void)i, (void)l;
-	if (oper == (BIO_CB_READ | BIO_CB_RETURN) && ret > 0) {
-		find_markers(c, (const unsigned char *)data, *done);
-		follow_records(c, (const unsigned char *)data, *done);
-	}
+	if (oper == (BIO_CB_READ | BIO_CB_RETURN) && ret > 0)
+		wire_seen(&c->wire, (const unsigned char *)data, *done);
 	return ret;
 }
 
@@ -194,6 +81,8 @@ static void on_info(const SSL *ssl, int where, int value)
 		c->report.alert_out = value & 0xff;
 }
 
+/* ---- commands ---- */
+
 /* What the failed SSL_read says. */
 static enum peer_end end_of(struct client *c, int error, int err)
 {
@@ -223,8 +112,27 @@ static int ask_update(struct client *c, int type)
 	return SSL_do_handshake(c->ssl) == 1 ? 0 : -1;
 }
 
+/* `n` bytes have come, the first of a record: look at its head. */
+static void look_into(struct client *c, const unsigned char *buf, int n)
+{
+	size_t rest = (size_t)SSL_pending(c->ssl), have = (size_t)n;
+	unsigned char head[WIRE_HEADER];
+	int more;
+
+	if (have < sizeof(head) && rest) {
+		memcpy(head, buf, have);
+		more = SSL_peek(c->ssl, head + have,
+				(int)(sizeof(head) - have));
+		buf = head;
+		have += more > 0 ? (size_t)more : 0;
+	}
+	if (wire_record_in_data(buf, have, (size_t)n + rest))
+		c->report.records_in_data++;
+}
+
 static int read_some(struct client *c, size_t max)
 {
+	bool first = SSL_pending(c->ssl) == 0;
 	unsigned char buf[READ_MAX];
 	int n;
 
@@ -235,6 +143,8 @@ static int read_some(struct client *c, size_t max)
 		c->report.end = end_of(c, SSL_get_error(c->ssl, n), errno);
 		return -1;
 	}
+	if (first)
+		look_into(c, buf, n);
 	EVP_DigestUpdate(c->sha, buf, (size_t)n);
 	c->report.bytes += (uint64_t)n;
 	c->report.total += (uint64_t)n;
@@ -316,8 +226,13 @@ static int obey(struct client *c, const struct peer_command *cmd)
 	}
 }
 
+/* ---- the connection ---- */
+
 static void say(struct client *c)
 {
+	c->report.max_record = c->wire.max_record;
+	c->report.markers = c->wire.markers;
+	c->report.nonce_repeats = c->wire.nonce_repeats;
 	EVP_DigestFinal_ex(c->sha, c->report.sha, NULL);
 	EVP_DigestInit_ex(c->sha, EVP_sha256(), NULL);
 	if (send(c->control, &c->report, sizeof(c->report), MSG_NOSIGNAL) < 0)
@@ -346,30 +261,6 @@ static int dial(const struct peer_conf *conf)
 	return fd;
 }
 
-static bool set_up(struct client *c, const struct peer_conf *conf)
-{
-	SSL_CTX *ctx = conf->server ? conf->server
-				    : SSL_CTX_new(TLS_client_method());
-	int v = conf->version;
-	bool ok;
-
-	c->ssl = SSL_new(ctx);
-	ok = c->ssl && SSL_set_fd(c->ssl, c->fd);
-	if (ok && v)
-		ok = SSL_set_min_proto_version(c->ssl, v) &&
-		     SSL_set_max_proto_version(c->ssl, v);
-	if (ok && conf->cipher)
-		ok = v == TLS1_3_VERSION
-			? SSL_set_ciphersuites(c->ssl, conf->cipher)
-			: SSL_set_cipher_list(c->ssl, conf->cipher);
-	if (ok && conf->max_fragment)
-		ok = SSL_set_tlsext_max_fragment_length(c->ssl,
-				(uint8_t)conf->max_fragment);
-	if (ok && conf->name)
-		ok = SSL_set_tlsext_host_name(c->ssl, conf->name) == 1;
-	return ok;
-}
-
 static void shake_hands(struct client *c, const struct peer_conf *conf)
 {
 	BIO *bio = SSL_get_rbio(c->ssl);
@@ -381,15 +272,18 @@ static void shake_hands(struct client *c, const struct peer_conf *conf)
 	SSL_set_msg_callback_arg(c->ssl, c);
 	BIO_set_callback_ex(bio, tap);
 	BIO_set_callback_arg(bio, (char *)c);
-	if ((conf->server ? SSL_accept(c->ssl) : SSL_connect(c->ssl)) != 1) {
+	if (tls_handshake(c->ssl, conf) != 1) {
 		c->report.end = END_FAILED;
 		c->report.result = -1;
 	}
+	c->report.resumed = SSL_session_reused(c->ssl);
+	c->report.early = SSL_get_early_data_status(c->ssl) ==
+			  SSL_EARLY_DATA_ACCEPTED;
 	name = SSL_get_cipher_name(c->ssl);
-	c->explicit_nonce = SSL_version(c->ssl) == TLS1_2_VERSION &&
-			    name && strstr(name, "GCM");
-	if (!c->explicit_nonce)		/* what was taken for one was none */
-		c->report.nonce_repeats = 0;
+	c->wire.explicit_nonce = SSL_version(c->ssl) == TLS1_2_VERSION &&
+				 name && strstr(name, "GCM");
+	if (!c->wire.explicit_nonce)	/* what was taken for one was none */
+		c->wire.nonce_repeats = 0;
 	c->connected = true;
 }
 
@@ -398,20 +292,14 @@ static _Noreturn void live(int control, const struct peer_conf *conf)
 	static struct client c;
 	struct peer_command cmd;
 
-	alarm(LIFETIME);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGALRM, SIG_DFL);
-	/* Another connection's socket kept open here would never close. */
-	for (int fd = 3; fd < MAX_FDS; fd++)
-		if (fd != control)
-			close(fd);
 	c.control = control;
 	c.fd = dial(conf);
-	c.explicit_nonce = true;	/* the Finished counts too */
+	c.wire.explicit_nonce = true;	/* the Finished counts too */
 	c.report.alert_in = c.report.alert_out = -1;
 	c.sha = EVP_MD_CTX_new();
 	EVP_DigestInit_ex(c.sha, EVP_sha256(), NULL);
-	if (!set_up(&c, conf))
+	c.ssl = tls_new(conf, c.fd);
+	if (!c.ssl)
 		_exit(1);
 	shake_hands(&c, conf);
 	say(&c);
@@ -422,61 +310,79 @@ static _Noreturn void live(int control, const struct peer_conf *conf)
 	_exit(0);
 }
 
-int peer_start(struct peer *p, const struct peer_conf *conf)
-{
-	pid_t parent = getpid();
-	int pair[2];
+/* ---- the program ---- */
 
-	p->pid = -1;
-	p->control = -1;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	p->pid = fork();
-	if (p->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1);
-		close(pair[0]);
-		live(pair[1], conf);
+/* One descriptor beside a message. */
+union ancillary {
+	struct cmsghdr head;
+	char room[CMSG_SPACE(sizeof(int))];
+};
+
+/* False at the end of the test program. */
+static bool next_request(int sock, struct peer_request *r, int *control)
+{
+	union ancillary a;
+	struct iovec iov = { r, sizeof(*r) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &a, .msg_controllen = sizeof(a.room) };
+	struct cmsghdr *c;
+
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != sizeof(*r))
+		return false;
+	c = CMSG_FIRSTHDR(&msg);
+	if (!c || c->cmsg_type != SCM_RIGHTS)
+		return false;
+	memcpy(control, CMSG_DATA(c), sizeof(*control));
+	r->conf.cipher = *r->cipher ? r->cipher : NULL;
+	r->conf.name = *r->name ? r->name : NULL;
+	return true;
+}
+
+static void greet(int control)
+{
+	struct peer_hello hello = { .pid = getpid() };
+	int self = (int)syscall(SYS_pidfd_open, hello.pid, 0);
+	union ancillary a = { .head = { .cmsg_len = CMSG_LEN(sizeof(self)),
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { &hello, sizeof(hello) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &a, .msg_controllen = sizeof(a.room) };
+
+	memcpy(CMSG_DATA(&a.head), &self, sizeof(self));
+	if (self < 0 || sendmsg(control, &msg, MSG_NOSIGNAL) < 0)
+		_exit(1);
+	close(self);
+}
+
+static void start(int sock, const struct peer_request *r, int control,
+		  pid_t parent)
+{
+	tls_context(r->conf.server);
+	if (fork() != 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	close(sock);
+	alarm(LIFETIME);
+	greet(control);
+	live(control, &r->conf);
+}
+
+int main(int argc, char **argv)
+{
+	int sock = argc == 2 ? atoi(argv[1]) : -1, control;
+	pid_t self = getpid();
+	static struct peer_request r;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGALRM, SIG_DFL);
+	signal(SIGCHLD, SIG_IGN);	/* nobody waits for them */
+	tls_context(false);
+	while (next_request(sock, &r, &control)) {
+		start(sock, &r, control, self);
+		close(control);
 	}
-	close(pair[1]);
-	p->control = pair[0];
-	return p->pid < 0 ? -errno : 0;
-}
-
-int peer_tell(struct peer *p, const struct peer_command *command)
-{
-	return send(p->control, command, sizeof(*command), MSG_NOSIGNAL) < 0
-		? -errno : 0;
-}
-
-int peer_hear(struct peer *p, struct peer_report *report)
-{
-	struct pollfd pfd = { .fd = p->control, .events = POLLIN };
-	int n;
-
-	do
-		n = poll(&pfd, 1, HEAR_MS);
-	while (n < 0 && errno == EINTR);
-	if (n == 0)
-		return -ETIMEDOUT;
-	if (n < 0)
-		return -errno;
-	return recv(p->control, report, sizeof(*report), 0) == sizeof(*report)
-		? 0 : -EPIPE;
-}
-
-void peer_stop(struct peer *p)
-{
-	int status;
-
-	if (p->control >= 0)
-		close(p->control);
-	if (p->pid > 0) {
-		kill(p->pid, SIGKILL);
-		while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
-			;
-	}
-	p->pid = -1;
-	p->control = -1;
+	SSL_CTX_free(tls_context(false));
+	return 0;
 }

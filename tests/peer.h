@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The other end of a test: a child process with a plain OpenSSL connection
- * that knows nothing of libtlssf. It does nothing until told, so an idle peer
- * is a stalled reader; each command is answered by one report.
+ * The other end of a test: a connection of the program `peer`, which is plain
+ * OpenSSL whatever the test is linked with, and knows nothing of libtlssf. It
+ * does nothing until told, so an idle peer is a stalled reader; each command
+ * is answered by one report.
  */
 #ifndef TLSSF_TEST_PEER_H
 #define TLSSF_TEST_PEER_H
 
-#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,14 +17,19 @@
 #define MARKER		"<tlssf plaintext>"
 #define MARKER_LEN	(sizeof(MARKER) - 1)
 
+/* The peer opens the TCP connection, whoever is the TLS client. */
 struct peer_conf {
 	unsigned short port;	/* on 127.0.0.1 */
 	int version;		/* TLS1_2_VERSION ...; 0: any */
 	const char *cipher;	/* OpenSSL's name; NULL: any */
 	int rcvbuf;		/* SO_RCVBUF before connect; 0: default */
-	int max_fragment;	/* TLSEXT_max_fragment_length_...; 0: none */
+	int max_fragment;	/* RFC 6066, 4: 1 is 512 bytes ...; 0: none */
 	const char *name;	/* server name indication; NULL: none */
-	SSL_CTX *server;	/* not NULL: the peer is the TLS server */
+	bool server;		/* the peer is the TLS server */
+	int tickets;		/* that it sends, TLS 1.3: as given + 1; 0: 2 */
+	bool resume;		/* offer the newest session that any client of
+				 * this program was given */
+	unsigned int early;	/* with that many zeros of early data */
 };
 
 enum peer_op {
@@ -72,7 +77,9 @@ struct peer_report {
 	size_t max_record;	/* longest body on the wire, as sealed */
 	unsigned int nonce_repeats; /* explicit nonces seen twice (TLS 1.2) */
 	unsigned int markers;	/* MARKER seen on the wire, unprotected */
+	unsigned int records_in_data; /* data records that hold a record */
 	unsigned int updates;	/* KeyUpdates received */
+	bool resumed, early;	/* was the session, the early data accepted? */
 	int end;		/* enum peer_end */
 	int alert_in;		/* last alert received and sent, -1: none */
 	int alert_out;
@@ -80,11 +87,17 @@ struct peer_report {
 };
 
 struct peer {
-	pid_t pid;
+	pid_t pid;		/* 0: never started */
+	int handle;		/* pidfd: the process, dead or alive */
 	int control;
 };
 
-/* Start it; it connects at once. 0 or -errno. */
+/*
+ * Start the program that the peers of this process and its children are forked
+ * from. Otherwise each process starts one of its own at its first peer.
+ */
+int peer_prepare(void);
+/* Start a peer; it connects at once. 0 or -errno. */
 int peer_start(struct peer *p, const struct peer_conf *conf);
 /* Give a command, without waiting. 0 or -errno. */
 int peer_tell(struct peer *p, const struct peer_command *command);
@@ -92,5 +105,21 @@ int peer_tell(struct peer *p, const struct peer_command *command);
 int peer_hear(struct peer *p, struct peer_report *report);
 /* End it: safe to repeat, and on a peer that was never started. */
 void peer_stop(struct peer *p);
+
+/* ---- between the tests and the program ---- */
+
+#define PEER_PROGRAM	"peer"	/* beside the test program */
+#define PEER_TEXT	64
+
+/* With it goes the control socket of the new connection. */
+struct peer_request {
+	struct peer_conf conf;	/* whose texts are these: */
+	char cipher[PEER_TEXT], name[PEER_TEXT];
+};
+
+/* The first message back; with it goes the pidfd. */
+struct peer_hello {
+	pid_t pid;
+};
 
 #endif

@@ -151,6 +151,12 @@ static ssize_t s_pread(int fd, void *buf, size_t len, uint64_t off)
 				     .off = off));
 }
 
+static ssize_t s_preadv(int fd, const struct iovec *iov, int n, uint64_t off)
+{
+	return play(CALL_preadv, ARGS(.fd = fd, .in = iov, .value = n,
+				      .off = off));
+}
+
 static int s_nonblocking(int fd)
 {
 	return (int)play(CALL_nonblocking, ARGS(.fd = fd));
@@ -226,6 +232,22 @@ static int s_tls_option(int fd, int option, unsigned int value, size_t len)
 	return (int)play(CALL_tls_option, ARGS(.fd = fd, .in_len = len,
 					       .value = option,
 					       .value2 = value));
+}
+
+static ssize_t s_sendfile(int out, int in, uint64_t off, size_t len)
+{
+	return play(CALL_sendfile, ARGS(.fd = out, .value = in, .in_len = len,
+					.off = off));
+}
+
+static int s_shutdown_write(int fd)
+{
+	return (int)play(CALL_shutdown_write, ARGS(.fd = fd));
+}
+
+static int s_socket_id(int fd, uint64_t *id)
+{
+	return (int)play(CALL_socket_id, ARGS(.fd = fd, FILLS(id)));
 }
 
 static int s_tcp_pair(int fds[2])

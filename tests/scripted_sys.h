@@ -20,8 +20,9 @@
 	X(getpid) X(now_ms) X(sleep_ms) X(file_size) X(pread) X(nonblocking) \
 	X(send) X(recv) X(send_record) X(poll) X(send_timeout_ms) \
 	X(send_room) X(tcp) X(tcp_state) X(tcp_push) X(ulp_attach) X(tls_tx_set) \
-	X(tls_tx_get) X(tls_option) X(tcp_pair) X(close) X(read_text) \
-	X(kernel_release)
+	X(tls_tx_get) X(tls_option) X(sendfile) X(shutdown_write) \
+	X(socket_id) X(tcp_pair) X(close) X(read_text) X(kernel_release) \
+	X(preadv)
 
 #define SYS_CALL_ENUM(name) CALL_##name,
 enum sys_call { SYS_CALLS(SYS_CALL_ENUM) CALL_COUNT };
@@ -33,9 +34,10 @@ struct sys_args {
 	size_t in_len;
 	void *out;		/* what the call fills */
 	size_t out_len;		/* room there */
-	uint64_t off;		/* pread */
+	uint64_t off;		/* pread, preadv, sendfile */
 	/* send: more; send_record: type; poll: events; tls_option: option;
-	 * sleep_ms: ms */
+	 * sleep_ms: ms; sendfile: the file, with in_len its length;
+	 * preadv: the number of pieces, with in the pieces */
 	int64_t value;
 	int64_t value2;		/* poll: timeout_ms; tls_option: value */
 };

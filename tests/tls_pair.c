@@ -22,7 +22,7 @@ const struct suite_row rows[N_ROWS] = {
 	{ TLS1_2_VERSION, "ECDHE-RSA-AES128-GCM-SHA256" },
 	{ TLS1_2_VERSION, "ECDHE-RSA-CHACHA20-POLY1305" },
 	{ TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384" },
-	{ TLS1_2_VERSION, "ECDHE-RSA-AES128-SHA256" },	/* CBC: padding */
+	{ TLS1_2_VERSION, "ECDHE-RSA-AES128-SHA" },	/* CBC: padding */
 };
 
 /* ---- the BIO below our end ---- */

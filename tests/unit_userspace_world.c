@@ -58,8 +58,13 @@ static void set_defaults(void)
 void world_open(const struct suite_row *row,
 		const struct tlssf_options *options)
 {
+	struct tlssf_options named = { .size = sizeof(named) };
 	SSL_CTX *ctx = plain_ctx(true);
 
+	/* AUTO would take the keys over: see unit_own */
+	if (options)
+		named = *options;
+	named.method = TLSSF_METHOD_USERSPACE;
 	memset(&w, 0, sizeof(w));
 	w.file_size = 1u << 20;
 	w.room = 1u << 30;
@@ -67,8 +72,7 @@ void world_open(const struct suite_row *row,
 	w.reads_left = MANY_READS;
 	script_reset();
 	set_defaults();
-	if (options)
-		ck_assert_int_eq(tlssf_ctx_init(ctx, options), 0);
+	ck_assert_int_eq(tlssf_ctx_init(ctx, &named), 0);
 	pair_open(&w.p, ctx, row, SOCK, false);
 	SSL_CTX_free(ctx);
 }

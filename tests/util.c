@@ -27,20 +27,33 @@ static X509 *cert;
 
 const struct cipher ciphers[N_CIPHERS] = {
 	{ "aes128gcm", "ECDHE-RSA-AES128-GCM-SHA256",
-	  "TLS_AES_128_GCM_SHA256" },
+	  "TLS_AES_128_GCM_SHA256", TLSSF_AES_128_GCM },
 	{ "aes256gcm", "ECDHE-RSA-AES256-GCM-SHA384",
-	  "TLS_AES_256_GCM_SHA384" },
+	  "TLS_AES_256_GCM_SHA384", TLSSF_AES_256_GCM },
 	{ "chacha20", "ECDHE-RSA-CHACHA20-POLY1305",
-	  "TLS_CHACHA20_POLY1305_SHA256" },
+	  "TLS_CHACHA20_POLY1305_SHA256", TLSSF_CHACHA20_POLY1305 },
 };
 
 /* ---- what is tried, skipped, failed ---- */
+
+static void make_key(void)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, NULL);
+
+	if (!ctx || EVP_PKEY_keygen_init(ctx) <= 0 ||
+	    EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) <= 0 ||
+	    EVP_PKEY_keygen(ctx, &key) <= 0) {
+		fputs("cannot make a key\n", stderr);
+		exit(1);
+	}
+	EVP_PKEY_CTX_free(ctx);
+}
 
 static void make_certificate(void)
 {
 	X509_NAME *name;
 
-	key = EVP_RSA_gen(2048);
+	make_key();
 	cert = X509_new();
 	X509_set_version(cert, X509_VERSION_3);
 	ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
@@ -101,7 +114,7 @@ void warm_up(void)
 {
 	struct tlssf_caps caps = { .size = sizeof(caps) };
 
-	if (tlssf_probe(&caps))
+	if (tlssf_probe(&caps) || peer_prepare())
 		exit(1);
 }
 
@@ -175,16 +188,33 @@ int expected_cipher(int version, const struct cipher *c)
 	return expected(word);
 }
 
-bool survives_rekey(void)
+bool kernel_can(int version, const struct cipher *c)
+{
+	struct tlssf_caps caps = { .size = sizeof(caps) };
+	const struct tlssf_cap *cap;
+	int kernel = expected_cipher(version, c);
+
+	if (kernel >= 0)
+		return kernel;
+	ck_assert_int_eq(tlssf_probe(&caps), 0);
+	cap = version == TLS1_2_VERSION ? caps.tls12 : caps.tls13;
+	return cap[c->offload].tx == TLSSF_YES;
+}
+
+bool kernel_rekeys(void)
 {
 	struct tlssf_caps caps = { .size = sizeof(caps) };
 	int kernel = expected("rekey");
 
-	if (kernel < 0) {
-		ck_assert_int_eq(tlssf_probe(&caps), 0);
-		kernel = caps.rekey == TLSSF_YES;
-	}
-	return OpenSSL_version_num() >= 0x30200000L && kernel;
+	if (kernel >= 0)
+		return kernel;
+	ck_assert_int_eq(tlssf_probe(&caps), 0);
+	return caps.rekey == TLSSF_YES;
+}
+
+bool survives_rekey(void)
+{
+	return OpenSSL_version_num() >= 0x30200000L && kernel_rekeys();
 }
 
 /* ---- files ---- */

@@ -8,9 +8,9 @@
 #define TLSSF_TEST_UTIL_H
 
 #include "peer.h"
+#include "tls_compat.h"
 
 #include <check.h>
-#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <tlssf/tlssf.h>
@@ -29,7 +29,7 @@
  * N skipped". The exit status: 0, 1, or 77 when all was skipped.
  */
 int run_suite(const char *name, Suite *suite);
-/* Let all tests inherit what the library's probe finds: it takes a while. */
+/* Let all tests inherit what takes a while: the library's probe, the peers. */
 void warm_up(void);
 /* Count the test that runs now as skipped; return from it afterwards. */
 void skip_test(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -45,6 +45,7 @@ TCase *add_case(Suite *suite, const char *name, unsigned int seconds);
 struct cipher {
 	const char *word;	/* as in TLSSF_EXPECT: "aes128gcm" */
 	const char *v12, *v13;	/* OpenSSL's names */
+	int offload;		/* enum tlssf_cipher */
 };
 #define N_CIPHERS 3
 extern const struct cipher ciphers[N_CIPHERS];
@@ -52,7 +53,10 @@ const char *version_word(int version);	/* "tls12", "tls13" */
 /* -1 without TLSSF_EXPECT, else whether it promises the word. */
 int expected(const char *word);
 int expected_cipher(int version, const struct cipher *c);
-/* OpenSSL's own kernel TLS survives a KeyUpdate (promised, else probed). */
+/* The kernel can seal, and be given new keys: promised, else probed. */
+bool kernel_can(int version, const struct cipher *c);
+bool kernel_rekeys(void);
+/* The TLS library's own kernel TLS survives a KeyUpdate. */
 bool survives_rekey(void);
 
 /* ---- files: all of them are the pattern ---- */
@@ -82,6 +86,9 @@ struct link_conf {
 	int sndbuf;
 	uint64_t options;	/* SSL_OP_... of our SSL_CTX */
 	int tickets;		/* as given + 1; 0: default */
+	int key_update;		/* as in struct tlssf_options, these too: */
+	bool drop_padding;
+	uint64_t key_records;
 	SSL_CTX *ctx;		/* instead of a fresh one */
 	size_t max_per_call, max_buffered;
 	struct peer_conf peer;	/* rcvbuf, max_fragment, name */
@@ -108,7 +115,11 @@ struct way {
 	int method, version;
 	const char *name;
 };
-#define N_WAYS 4
+#ifdef OPENSSL_IS_BORINGSSL
+#define N_WAYS 4	/* userspace, ktls */
+#else
+#define N_WAYS 6	/* userspace, ssl_sendfile, ktls */
+#endif
 extern const struct way ways[N_WAYS];
 /*
  * Run a loop test `per_way` times for each. The user-space ways do not depend
@@ -118,6 +129,9 @@ extern const struct way ways[N_WAYS];
 	tcase_add_loop_test(tc, test, (int)(per_way) * first_way(), \
 			    (int)(per_way) * N_WAYS)
 int first_way(void);
+#define KERNEL_WAYS	2	/* from there on */
+#define TLS12_WAY(i)	(2 * (i))
+#define TLS13_WAY(i)	(2 * (i) + 1)
 /* link_open() for one of them; false: counted as skipped, see there. */
 bool link_open_way(struct link *l, int way, struct link_conf *conf,
 		   const char *test);

@@ -10,11 +10,13 @@
  *    end of the stream when the kernel does TLS: Linux keeps sealed records
  *    above TCP and close() throws them away. Call tlssf_shutdown() (or
  *    tlssf_flush()) until it returns 0, then close().
- * 2. KeyUpdate (RFC 8446, section 4.6.3). Where the kernel or the TLS library
- *    cannot change keys in the middle of a connection, AUTO leaves TLS 1.3 to
- *    user space. If you name SSL_SENDFILE, or set SSL_OP_ENABLE_KTLS yourself,
- *    a KeyUpdate there ends the connection with a fatal alert and the reason
- *    TLSSF_REASON_REKEY.
+ * 2. KeyUpdate (RFC 8446, section 4.6.3). A TLS 1.3 peer may ask for new keys
+ *    at any time; few ever do. Linux before 6.14 cannot take them: there, on a
+ *    connection whose keys the kernel has, a KeyUpdate ends the connection with
+ *    a fatal alert and the reason TLSSF_REASON_REKEY, never with wrong data.
+ *    The option key_update leaves such connections to user space instead,
+ *    which always follows. (OpenSSL 3.0's own kernel TLS cannot on any Linux:
+ *    AUTO does not use it for TLS 1.3.)
  *
  * Threads: any thread may use any connection, one thread at a time per
  * connection, as with SSL. Every call clears the thread's OpenSSL error queue
@@ -46,7 +48,8 @@ enum tlssf_method {
 	TLSSF_METHOD_AUTO = 0,		/* the fastest that is right */
 	TLSSF_METHOD_SSL_SENDFILE = 1,	/* the TLS library's kernel TLS */
 	TLSSF_METHOD_KTLS = 2,		/* kernel TLS taken over by hand */
-	TLSSF_METHOD_USERSPACE = 3,	/* sealed here, sent in few calls */
+	TLSSF_METHOD_USERSPACE = 3,	/* sealed here, sent in few calls; when
+					 * named, by the TLS library only */
 	TLSSF_METHOD_COUNT = 4
 };
 
@@ -57,8 +60,9 @@ enum tlssf_method {
 enum tlssf_reason {
 	TLSSF_REASON_NONE = 0,
 	/* why not this method */
-	TLSSF_REASON_NOT_BUILT,		/* not built into this library yet */
 	TLSSF_REASON_NOT_ASKED,		/* another method was named */
+	TLSSF_REASON_NOT_YET,		/* too little sent so far: a large
+					 * send will take the keys over */
 	TLSSF_REASON_HANDSHAKE,		/* handshake unfinished, early data */
 	TLSSF_REASON_DTLS,		/* DTLS is no byte stream */
 	TLSSF_REASON_QUIC,		/* QUIC is not handled */
@@ -76,6 +80,12 @@ enum tlssf_reason {
 	TLSSF_REASON_REFUSED,		/* library or kernel said no: padding,
 					 * max_send_fragment, full socket */
 	TLSSF_REASON_KERNEL_KEYS,	/* the kernel already holds the keys */
+	TLSSF_REASON_NO_SECRET,		/* tlssf_ctx_init() came too late */
+	TLSSF_REASON_KEYLOG_REPLACED,	/* our keylog callback was removed */
+	TLSSF_REASON_KEY_SCHEDULE,	/* the TLS library derives no keys */
+	TLSSF_REASON_SEQUENCE_NOT_FOUND, /* a record sealed here did not open
+					 * with the keys that we derived */
+	TLSSF_REASON_PADDING,		/* records are padded */
 	/* errors of the caller: nothing was sent, the connection is usable */
 	TLSSF_REASON_ARGUMENT,		/* NULL, negative, overflow, size */
 	TLSSF_REASON_BAD_FD,		/* fd closed or not readable */
@@ -93,7 +103,21 @@ enum tlssf_reason {
 	TLSSF_REASON_IO,		/* other error of the transport */
 	TLSSF_REASON_TLS,		/* the TLS library failed */
 	TLSSF_REASON_INTERRUPTED,	/* errno 512: the kernel cut a record */
+	TLSSF_REASON_KEY_LIMIT,		/* as many records as one key may
+					 * protect, and no way to a new key */
 	TLSSF_REASON_COUNT
+};
+
+/*
+ * What to do where the kernel cannot follow a KeyUpdate (RFC 8446, 4.6.3;
+ * Linux before 6.14, and OpenSSL 3.0's own kernel TLS everywhere).
+ */
+enum tlssf_key_update {
+	TLSSF_KEY_UPDATE_END = 0,	/* use the kernel; a KeyUpdate ends the
+					 * connection with a fatal alert */
+	TLSSF_KEY_UPDATE_USERSPACE = 1,	/* leave such connections to user
+					 * space, which always follows */
+	TLSSF_KEY_UPDATE_COUNT = 2
 };
 
 /*
@@ -110,6 +134,14 @@ struct tlssf_options {
 	size_t max_buffered;	/* bytes of sealed, unsent records that the
 				 * whole process may hold before calls answer
 				 * WANT_WRITE; 0: no limit */
+	int key_update;		/* enum tlssf_key_update, for TLS 1.3 */
+	int drop_padding;	/* 1: records that the TLS library pads after
+				 * the kernel has taken over go out without
+				 * their padding; 0: that ends the connection,
+				 * reason TLSSF_REASON_PADDING */
+	uint64_t key_records;	/* TLS 1.3 records that the kernel may protect
+				 * with one key before we ask for a KeyUpdate;
+				 * 0: what RFC 8446, 5.5 allows */
 };
 
 /*
@@ -144,13 +176,15 @@ struct tlssf_status {
 	unsigned int cipher;	/* IANA cipher suite value */
 	const char *cipher_name; /* the TLS library's, static */
 	int kernel_tx;		/* 1: the kernel seals what is written */
+	int takeover;		/* 1: the keys were taken over: given to the
+				 * kernel or, with AUTO, used by ourselves */
 	uint64_t bytes[TLSSF_METHOD_COUNT];   /* plaintext by method */
 	uint64_t records[TLSSF_METHOD_COUNT]; /* records by method; in the
 				 * kernel's case read back from it */
 	uint64_t calls;		/* times that a tlssf call asked the kernel
 				 * or BIO to send or to tell its queue */
 	uint64_t rekeys;	/* KeyUpdates of our direction while the
-				 * kernel holds the keys */
+				 * kernel holds the keys, or we do */
 	size_t buffered;	/* sealed bytes that we hold now */
 	unsigned int retry_ms;	/* after WANT_WRITE: 0: wait for writability;
 				 * else the socket may already be writable

@@ -38,10 +38,22 @@ case_tls13_chacha20()
 		--tls13-ciphers TLS_CHACHA20_POLY1305_SHA256
 }
 
+# The server's process has the library that it speaks of, and no other.
+case_tls_library_alone()
+{
+	local wanted='^libssl\.so\.[1-9][0-9.]*$'
+
+	! grep -q '^probe: library="BoringSSL"' "$log" ||
+		wanted='^libssl\.so\.0$'
+	why=$(sed -n 's|.*/\(libssl\.so.*\)$|\1|p' "/proc/$server/maps" |
+		sort -u | paste -sd ' ')
+	[[ $why =~ $wanted ]]
+}
+
 case_tls12_cbc_in_user_space()
 {
-	version=TLSv1.2 one_cipher ECDHE-RSA-AES128-SHA256 --tls-max 1.2 \
-		--ciphers ECDHE-RSA-AES128-SHA256 &&
+	version=TLSv1.2 one_cipher ECDHE-RSA-AES128-SHA --tls-max 1.2 \
+		--ciphers ECDHE-RSA-AES128-SHA &&
 	is method 'method=userspace reason=cipher' "$why"
 }
 
@@ -301,7 +313,7 @@ impossible()
 {
 	local line
 
-	if get --tls-max 1.2 --ciphers ECDHE-RSA-AES128-SHA256 \
+	if get --tls-max 1.2 --ciphers ECDHE-RSA-AES128-SHA \
 		-o "$work/out" "${url}f200000"; then
 		bad 'CBC was delivered'
 		return 1

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The records of ours that go through the bridge: gathered or sealed here, and
+ * queued until the BIO below has taken them; and where among the application's
+ * BIOs the bridge stands.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
+
+#include "internal.h"
+
+/* ---- the queue ---- */
+
+static int below_error(BIO *next)
+{
+	int err = errno;
+
+	if (BIO_should_retry(next))
+		return -EAGAIN;
+	return err ? -err : -EIO;
+}
+
+/* Straight to the socket where there is one: MSG_NOSIGNAL, no retry flags. */
+static ssize_t put(struct bridge *b, const void *data, size_t len)
+{
+	BIO *next = BIO_next(b->bio);
+	int n, type;
+
+	if (!next)
+		return -EPIPE;	/* popped */
+	type = BIO_method_type(next);
+	b->conn->calls++;
+	if (type == BIO_TYPE_SOCKET || type == BIO_TYPE_CONNECT) {
+		int fd = (int)BIO_get_fd(next, NULL);
+
+		return tlssf_sys.send(fd, data, len, false);
+	}
+	errno = 0;
+	n = BIO_write(next, data, (int)len);
+	return n > 0 ? n : below_error(next);
+}
+
+bool tlssf_bridge_queued(const struct bridge *b)
+{
+	return b->out && !b->gathering && b->out->head < b->out->used;
+}
+
+void tlssf_bridge_drop(struct bridge *b)
+{
+	tlssf_batch_put(b->out);
+	b->out = NULL;
+	tlssf_conn_hold(b->conn, 0);
+}
+
+int tlssf_bridge_drain(struct bridge *b)
+{
+	struct batch *out = b->out;
+	size_t want;
+	ssize_t n;
+
+	if (!tlssf_bridge_queued(b))
+		return 0;
+	if (b->guard)
+		return -b->guard;
+	if (tlssf_sys.getpid() != b->conn->pid)
+		return -ECHILD;	/* the parent sends these records */
+	do {
+		want = out->used - out->head;
+		n = put(b, out->data + out->head, want);
+		if (n == -EAGAIN || n == -EINTR)
+			return WOULD_BLOCK;
+		if (n < 0)
+			return (int)n;
+		out->head += (size_t)n;
+		tlssf_conn_taken(b->conn, out);
+		/* short: the socket is full, or a signal interrupted */
+	} while (out->head < out->used && b->conn->fd < 0);
+	if (out->head < out->used)
+		return WOULD_BLOCK;
+	tlssf_bridge_drop(b);
+	return 0;
+}
+
+int tlssf_bridge_seal(struct bridge *b, int type, const void *plain,
+		      size_t len)
+{
+	struct takeover *t = b->conn->takeover;
+	size_t start = tlssf_record_start(&t->ours.key);
+	unsigned char *at;
+	ssize_t n;
+
+	if (!b->out)
+		b->out = tlssf_batch_get(BATCH_SMALL);
+	at = b->out ? tlssf_batch_room(&b->out, start + len + RECORD_SLACK)
+		    : NULL;
+	if (!at)
+		return -ENOMEM;
+	memcpy(at + start, plain, len);
+	n = tlssf_record_seal(&t->ours.key, t->ours.aead, type, at, len);
+	if (n < 0)
+		return (int)n;
+	b->out->used += (size_t)n;
+	b->records++;
+	tlssf_conn_hold(b->conn, b->out->used - b->out->head);
+	return 0;
+}
+
+void tlssf_bridge_count(struct bridge *b)
+{
+	b->records++;
+}
+
+void tlssf_bridge_gather(struct bridge *b, struct batch *batch)
+{
+	b->out = batch;
+	b->gathering = true;
+}
+
+void tlssf_bridge_release(struct bridge *b)
+{
+	b->gathering = false;
+	if (b->guard || b->out->head == b->out->used)
+		tlssf_bridge_drop(b);
+}
+
+struct batch *tlssf_bridge_batch(struct bridge *b)
+{
+	return b->out;
+}
+
+void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch)
+{
+	b->out = batch;
+}
+
+uint64_t tlssf_bridge_writes(const struct bridge *b)
+{
+	return b->writes;
+}
+
+uint64_t tlssf_bridge_records(const struct bridge *b)
+{
+	return b->records;
+}
+
+/* ---- the BIOs around ---- */
+
+/* All that lies in BIOs above and below us. */
+int tlssf_bridge_flush(struct bridge *b)
+{
+	BIO *top = SSL_get_wbio(b->conn->ssl);
+	int r;
+
+	errno = 0;
+	if (BIO_flush(top) > 0)
+		return 0;
+	r = below_error(top);
+	return r == -EAGAIN ? WOULD_BLOCK : r;
+}
+
+/* Nothing is held in the BIOs between us and the socket. */
+bool tlssf_bridge_empty(struct bridge *b)
+{
+	return !tlssf_bridge_queued(b) && BIO_wpending(SSL_get_wbio(b->conn->ssl)) == 0;
+}
+
+/*
+ * Could we write to the socket ourselves? A BIO of the application's own may
+ * do with the bytes what it likes, so only OpenSSL's plain ones may be there.
+ */
+bool tlssf_bridge_direct(const struct bridge *b)
+{
+	BIO *bio;
+
+	for (bio = BIO_next(b->bio); bio; bio = BIO_next(bio)) {
+		switch (BIO_method_type(bio)) {
+		case BIO_TYPE_SOCKET:
+		case BIO_TYPE_CONNECT:
+		case BIO_TYPE_FD:
+			return true;
+		case BIO_TYPE_BUFFER:
+		case BIO_TYPE_NULL_FILTER:
+			continue;
+		}
+		return false;
+	}
+	return false;
+}
+
+bool tlssf_bridge_on_top(const struct conn *c)
+{
+	return c->bridge && SSL_get_wbio(c->ssl) == c->bridge->bio;
+}
+
+bool tlssf_bridge_in_chain(const struct conn *c)
+{
+	BIO *bio = SSL_get_wbio(c->ssl);
+
+	while (bio && c->bridge && bio != c->bridge->bio)
+		bio = BIO_next(bio);
+	return bio && c->bridge;
+}

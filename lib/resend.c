@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * After a takeover the TLS library goes on sealing: SSL_write, alerts, tickets,
+ * KeyUpdate. Each such record is opened here and its content goes through the
+ * kernel, with its type, under the kernel's sequence number, or is sealed again
+ * under our own; what the library sealed never leaves the process.
+ *
+ * A record is taken whole and only when all of its content is in the kernel;
+ * until then the library gets "try again" and comes back with the same one. But
+ * for handshake messages: the library sends those inside SSL_read() and other
+ * calls, which have no use for "try again", so one of them may wait here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define HS_HEADER	4u	/* type and length, RFC 8446 4 */
+#define HS_KEY_UPDATE	24u
+#define PART_MAX	(RECORD_HEADER + RECORD_MAX + 256u)
+
+void tlssf_resend_free(struct resend *r)
+{
+	free(r->part);
+	free(r->kept);
+	memset(r, 0, sizeof(*r));
+}
+
+/* ---- a whole record ---- */
+
+/*
+ * A buffering BIO above us (the library's own, around handshake messages) cuts
+ * records anywhere. Collect: how much of `in` was taken, or -errno.
+ */
+static ssize_t collect(struct resend *r, const unsigned char *in, size_t len)
+{
+	size_t goal, taken = 0, n;
+
+	if (!r->part)
+		r->part = malloc(PART_MAX);
+	if (!r->part)
+		return -ENOMEM;
+	while (len > 0) {
+		goal = r->part_len < RECORD_HEADER ? RECORD_HEADER
+						   : tlssf_record_len(r->part);
+		if (goal > PART_MAX)
+			return -EBADMSG;
+		if (goal == r->part_len)
+			break;
+		n = goal - r->part_len < len ? goal - r->part_len : len;
+		memcpy(r->part + r->part_len, in, n);
+		r->part_len += n;
+		in += n;
+		len -= n;
+		taken += n;
+	}
+	return (ssize_t)taken;
+}
+
+static bool part_complete(const struct resend *r)
+{
+	return r->part_len > RECORD_HEADER &&
+	       r->part_len == tlssf_record_len(r->part);
+}
+
+/*
+ * Does a KeyUpdate message begin in this record? Messages lie back to back
+ * and may reach into the next record.
+ */
+static bool has_key_update(struct resend *r, const unsigned char *p,
+			   size_t len)
+{
+	bool found = false;
+
+	while (len > 0) {
+		size_t n;
+
+		if (r->message_left == 0) {
+			if (len < HS_HEADER)	/* no library cuts there */
+				break;
+			found = found || p[0] == HS_KEY_UPDATE;
+			r->message_left = HS_HEADER + ((size_t)p[1] << 16 |
+						       (size_t)p[2] << 8 | p[3]);
+		}
+		n = r->message_left < len ? r->message_left : len;
+		r->message_left -= n;
+		p += n;
+		len -= n;
+	}
+	return found;
+}
+
+/* Open `rec` into this thread's buffer and look at what it is. */
+static int open_record(struct conn *c, const unsigned char *rec, size_t len)
+{
+	struct takeover *t = c->takeover;
+	struct resend *r = &t->resend;
+	unsigned char *plain = tlssf_plain_buffer();
+	struct opened o;
+
+	if (!plain)
+		return -ENOMEM;
+	if (len > PART_MAX ||
+	    tlssf_record_open(&t->library.key, t->library.aead, rec, len,
+			      plain, &o))
+		return tlssf_conn_end(c, TLSSF_REASON_TLS);
+	t->library.key.seq++;
+	if (o.padded && !(c->conf && c->conf->options.drop_padding))
+		return tlssf_conn_end(c, TLSSF_REASON_PADDING);
+	r->plain = plain;
+	r->len = o.len;
+	r->sent = 0;
+	r->type = o.type;
+	r->busy = true;
+	r->rekeys = c->info.version == TLS13 && o.type == RECORD_HANDSHAKE &&
+		    has_key_update(r, plain, o.len);
+	return 0;
+}
+
+/* ---- to the kernel ---- */
+
+/* The buffer is the thread's: what is to be kept needs a place of its own. */
+static int keep(struct conn *c, struct resend *r)
+{
+	if (r->kept)
+		return -EAGAIN;
+	r->kept = malloc(r->len - r->sent);
+	if (!r->kept)	/* part of it may be out */
+		return tlssf_conn_end(c, TLSSF_REASON_NO_MEMORY);
+	memcpy(r->kept, r->plain + r->sent, r->len - r->sent);
+	r->plain = r->kept;
+	r->len -= r->sent;
+	r->sent = 0;
+	return -EAGAIN;
+}
+
+static int give_to_kernel(struct conn *c, struct resend *r)
+{
+	ssize_t n;
+
+	while (r->sent < r->len) {
+		const unsigned char *at = r->plain + r->sent;
+		size_t len = r->len - r->sent;
+
+		if (r->type == RECORD_DATA)
+			n = tlssf_sys.send(c->fd, at, len, false);
+		else
+			n = tlssf_sys.send_record(c->fd, r->type, at, len);
+		if (n == -EAGAIN || n == -EINTR)
+			return keep(c, r);
+		if (n < 0)
+			return (int)n;
+		r->sent += (size_t)n;
+		tlssf_ktx_count(c, (uint64_t)n);
+		c->ktx.open = false;
+	}
+	return 0;
+}
+
+/*
+ * Sealed by us, it goes the way of all records of ours: behind those that are
+ * queued, and "sent" when it is out.
+ */
+static int give_to_queue(struct conn *c, struct resend *r)
+{
+	int err = tlssf_bridge_drain(c->bridge);
+
+	if (!err && !r->sealed) {
+		err = tlssf_bridge_seal(c->bridge, r->type, r->plain, r->len);
+		if (err)
+			return err;
+		r->sealed = true;
+		err = tlssf_bridge_drain(c->bridge);
+	}
+	return err == WOULD_BLOCK ? keep(c, r) : err;
+}
+
+static int give(struct conn *c, struct resend *r)
+{
+	return c->kernel_tx ? give_to_kernel(c, r) : give_to_queue(c, r);
+}
+
+/* What the library's own record means for us. */
+static int after(struct conn *c, struct resend *r)
+{
+	bool fatal = r->type == RECORD_ALERT && r->len == 2 &&
+		     r->plain[0] == ALERT_FATAL;
+	unsigned char alert = fatal ? r->plain[1] : 0;
+	int err = r->rekeys ? tlssf_takeover_rekey(c) : 0;
+
+	free(r->kept);
+	r->kept = NULL;
+	free(r->part);
+	r->part = NULL;
+	r->busy = r->held = r->rekeys = r->sealed = false;
+	if (fatal)
+		tlssf_conn_fatal_alert(c, alert);
+	if (!err)
+		return 0;
+	/* the peer waits for the new key, the kernel has the old one */
+	tlssf_conn_die(c, TLSSF_REASON_REKEY, EPROTO);
+	return -EPROTO;
+}
+
+static int start(struct conn *c, const unsigned char *rec, size_t len)
+{
+	struct resend *r = &c->takeover->resend;
+	int err = c->kernel_tx ? tlssf_ktx_alive(c) : 0;
+
+	if (!err && tlssf_takeover_left(c) <= KEY_RESERVE)
+		err = tlssf_takeover_new_key(c);
+
+	if (!err)
+		err = open_record(c, rec, len);
+	if (err || !r->rekeys)
+		return err;
+	if (!tlssf_conn_key_update(c))
+		return -EPROTO;
+	return tlssf_takeover_prepare_rekey(c) ?
+	       tlssf_conn_end(c, TLSSF_REASON_REKEY) : 0;
+}
+
+/*
+ * The next record, from `in` or from pieces that came before: 0 when there is
+ * one, else how much of `in` was taken as a piece, or -errno.
+ */
+static ssize_t take_in(struct conn *c, const unsigned char *in, size_t len)
+{
+	struct resend *r = &c->takeover->resend;
+	ssize_t n;
+	int err;
+
+	r->take = len < RECORD_HEADER ? 0 : tlssf_record_len(in);
+	if (!r->part_len && len >= RECORD_HEADER && r->take <= len)
+		return start(c, in, r->take);
+	n = collect(r, in, len);
+	if (n < 0 || !part_complete(r))
+		return n;
+	r->take = (size_t)n;
+	err = start(c, r->part, r->part_len);
+	/* not yet: the same piece will come again */
+	r->part_len = err == -EAGAIN ? r->part_len - r->take : 0;
+	return err;
+}
+
+static int finish(struct conn *c)
+{
+	struct resend *r = &c->takeover->resend;
+	int err = give(c, r);
+
+	return err ? err : after(c, r);
+}
+
+int tlssf_resend_flush(struct conn *c)
+{
+	return c->takeover->resend.held ? finish(c) : 0;
+}
+
+/* How much of `in` is done with, or -errno; -EAGAIN: come again with it. */
+ssize_t tlssf_resend(struct conn *c, const unsigned char *in, size_t len)
+{
+	struct resend *r = &c->takeover->resend;
+	ssize_t n = tlssf_resend_flush(c);
+
+	if (!n && !r->busy)
+		n = take_in(c, in, len);
+	if (n || !r->busy)	/* a failure, or a piece */
+		return n;
+	n = finish(c);
+	if (n == -EAGAIN && r->type == RECORD_HANDSHAKE) {
+		r->held = true;
+		n = 0;
+	}
+	return n ? n : (ssize_t)r->take;
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What we ask of BoringSSL, and how it answers. It has no kernel TLS of its
+ * own, tells its present keys when asked, and keeps what it has to say after
+ * the handshake (tickets, answers to KeyUpdate) for the next SSL_write().
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "internal.h"
+
+static _Atomic int ssl_index = -1, ctx_index = -1;
+static pthread_mutex_t index_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- errors ---- */
+
+void tl_clear_errors(void)
+{
+	ERR_clear_error();
+}
+
+const char *tl_error_text(void)
+{
+	const char *text = ERR_reason_error_string(ERR_peek_error());
+
+	return text ? text : "";
+}
+
+static enum tl_result result_of(const SSL *ssl, int r)
+{
+	switch (SSL_get_error(ssl, r)) {
+	case SSL_ERROR_NONE:
+		return TL_OK;
+	case SSL_ERROR_WANT_READ:
+		return TL_WANT_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return TL_WANT_WRITE;
+	case SSL_ERROR_ZERO_RETURN:
+		return TL_CLOSED;
+	case SSL_ERROR_SYSCALL:
+		return TL_SYSCALL;
+	}
+	return TL_FATAL;
+}
+
+/* ---- state that hangs on SSL and SSL_CTX ---- */
+
+static void free_conn(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
+		      long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	if (ptr)
+		tlssf_conn_free(ptr);
+}
+
+static void free_conf(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
+		      long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	free(ptr);
+}
+
+/* Tried again after a failure: no pthread_once. */
+static void make_indexes(void)
+{
+	pthread_mutex_lock(&index_lock);
+	if (ctx_index < 0)
+		ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL,
+						     free_conf);
+	if (ssl_index < 0)
+		ssl_index = SSL_get_ex_new_index(0, NULL, NULL, NULL,
+						 free_conn);
+	pthread_mutex_unlock(&index_lock);
+}
+
+static bool indexes(void)
+{
+	if (ssl_index < 0 || ctx_index < 0)
+		make_indexes();
+	return ssl_index >= 0 && ctx_index >= 0;
+}
+
+struct conn *tl_conn(const SSL *ssl)
+{
+	return indexes() ? SSL_get_ex_data(ssl, ssl_index) : NULL;
+}
+
+int tl_set_conn(SSL *ssl, struct conn *conn)
+{
+	if (!indexes() || !SSL_set_ex_data(ssl, ssl_index, conn))
+		return -ENOMEM;
+	return 0;
+}
+
+struct ctx_conf *tl_ctx_conf(const SSL_CTX *ctx)
+{
+	return indexes() ? SSL_CTX_get_ex_data(ctx, ctx_index) : NULL;
+}
+
+int tl_ctx_set_conf(SSL_CTX *ctx, struct ctx_conf *conf)
+{
+	if (!indexes() || !SSL_CTX_set_ex_data(ctx, ctx_index, conf))
+		return -ENOMEM;
+	return 0;
+}
+
+const struct ctx_conf *tl_conf(const SSL *ssl)
+{
+	return tl_ctx_conf(SSL_get_SSL_CTX(ssl));
+}
+
+/*
+ * An SSL_CTX begins with pointers into its own libssl (its method tables). If
+ * one of its first words lies in another loaded object than ours and none in
+ * ours, the context belongs to another library.
+ */
+int tl_ctx_check(const SSL_CTX *ctx)
+{
+	void *const *word = (void *const *)ctx;
+	Dl_info own, at;
+	bool foreign = false;
+	int i;
+
+	if (!dladdr(TLS_method(), &own))
+		return 0;	/* a static program: one libssl */
+	for (i = 0; i < 4; i++) {
+		if (!word[i] || !dladdr(word[i], &at))
+			continue;
+		if (at.dli_fbase == own.dli_fbase)
+			return 0;
+		foreign = true;
+	}
+	return foreign ? -ELIBBAD : 0;
+}
+
+/* ---- kernel TLS: none in the library ---- */
+
+bool tl_option_ktls(const SSL *ssl)
+{
+	(void)ssl;
+	return false;
+}
+
+bool tl_ctx_ktls(const SSL_CTX *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
+{
+	(void)ctx, (void)on;
+}
+
+bool tl_kernel_tx(SSL *ssl)
+{
+	(void)ssl;
+	return false;
+}
+
+bool tl_library_ktls(void)
+{
+	return false;
+}
+
+bool tl_library_rekey(void)
+{
+	return false;
+}
+
+ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
+{
+	(void)ssl, (void)fd, (void)off, (void)len;
+	return -EOPNOTSUPP;
+}
+
+const char *tl_library(void)
+{
+	return "BoringSSL";
+}
+
+/* ---- the key log: called during every handshake, here for that only ---- */
+
+static bool begins(const char *line, const char *label)
+{
+	return !strncmp(line, label, strlen(label));
+}
+
+/* Before the application can write: the moment to put the bridge in. */
+static void keylog(const SSL *ssl, const char *line)
+{
+	const struct ctx_conf *conf = tl_conf(ssl);
+
+	if (!conf)
+		return;
+	if (begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ") ||
+	    begins(line, "CLIENT_RANDOM "))
+		conf->early((SSL *)(uintptr_t)ssl);
+	if (conf->next_keylog)
+		conf->next_keylog(ssl, line);
+}
+
+bool tl_keylog_ours(const SSL *ssl)
+{
+	return SSL_CTX_get_keylog_callback(SSL_get_SSL_CTX(ssl)) == keylog;
+}
+
+void tl_ctx_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
+{
+	void (*there)(const SSL *, const char *) =
+		SSL_CTX_get_keylog_callback(ctx);
+
+	if (there == keylog)	/* never ourselves */
+		return;
+	conf->next_keylog = there;
+	SSL_CTX_set_keylog_callback(ctx, keylog);
+}
+
+/* ---- questions about a connection ---- */
+
+bool tl_ready(SSL *ssl)
+{
+	return SSL_get_wbio(ssl) && !SSL_in_init(ssl);
+}
+
+bool tl_new_handshake(SSL *ssl)
+{
+	return SSL_in_init(ssl) && !SSL_renegotiate_pending(ssl);
+}
+
+/* What is queued waits inside, not half-way out. */
+bool tl_flight_waits(SSL *ssl)
+{
+	(void)ssl;
+	return false;
+}
+
+bool tl_holds_back(const SSL *ssl)
+{
+	return SSL_version(ssl) == TLS1_3_VERSION;
+}
+
+int tl_stream_kind(SSL *ssl)
+{
+	return SSL_is_dtls(ssl) ? TLSSF_REASON_DTLS : TLSSF_REASON_NONE;
+}
+
+void tl_handshake_id(const SSL *ssl, unsigned char id[64])
+{
+	memset(id, 0, 64);
+	SSL_get_client_random(ssl, id, 32);
+	SSL_get_server_random(ssl, id + 32, 32);
+}
+
+long tl_renegotiations(SSL *ssl)
+{
+	return SSL_total_renegotiations(ssl);
+}
+
+static int kernel_cipher(const SSL_CIPHER *cipher)
+{
+	switch (SSL_CIPHER_get_cipher_nid(cipher)) {
+	case NID_aes_128_gcm:
+		return TLSSF_AES_128_GCM;
+	case NID_aes_256_gcm:
+		return TLSSF_AES_256_GCM;
+	case NID_chacha20_poly1305:
+		return TLSSF_CHACHA20_POLY1305;
+	}
+	return -1;
+}
+
+static unsigned int hash_len(const SSL_CIPHER *cipher)
+{
+	switch (SSL_CIPHER_get_prf_nid(cipher)) {
+	case NID_sha256:
+		return 32;
+	case NID_sha384:
+		return 48;
+	}
+	return 0;
+}
+
+/* There is neither compression nor max_fragment_length. */
+void tl_describe(SSL *ssl, struct tl_info *info)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+
+	*info = (struct tl_info){
+		.version = SSL_version(ssl),
+		.cipher_name = "",
+		.kernel_cipher = -1,
+	};
+	if (!cipher)
+		return;
+	info->cipher = SSL_CIPHER_get_protocol_id(cipher);
+	info->cipher_name = SSL_CIPHER_get_name(cipher);
+	info->kernel_cipher = kernel_cipher(cipher);
+	info->hash_len = hash_len(cipher);
+}
+
+/* SSL_set_max_send_fragment() has no counterpart that asks. */
+bool tl_small_fragments(SSL *ssl)
+{
+	(void)ssl;
+	return false;
+}
+
+bool tl_is_server(const SSL *ssl)
+{
+	return SSL_is_server(ssl);
+}
+
+bool tl_sent_shutdown(const SSL *ssl)
+{
+	return SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN;
+}
+
+bool tl_quiet_shutdown(const SSL *ssl)
+{
+	return SSL_get_quiet_shutdown(ssl);
+}
+
+/*
+ * For a connection that the bridge has not seen from its handshake on. Once
+ * SSL_read() was called in between, nothing tells; then tl_write() fails.
+ */
+bool tl_write_pending(SSL *ssl)
+{
+	return SSL_want_write(ssl) || BIO_should_write(SSL_get_wbio(ssl));
+}
+
+int tl_write_fd(const SSL *ssl)
+{
+	return SSL_get_wfd(ssl);
+}
+
+/* ---- doing things with a connection ---- */
+
+/*
+ * With moving buffers allowed, an SSL_write() of the application's that is
+ * unfinished would be taken for ours.
+ */
+static int write_as_new(SSL *ssl, const void *buf, int len)
+{
+	uint32_t moving = SSL_get_mode(ssl) &
+			  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
+	int r;
+
+	SSL_clear_mode(ssl, moving);
+	r = SSL_write(ssl, buf, len);
+	SSL_set_mode(ssl, moving);
+	return r;
+}
+
+enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
+{
+	int r;
+
+	ERR_clear_error();
+	errno = 0;
+	r = write_as_new(ssl, buf, (int)len);
+	*done = r > 0 ? (size_t)r : 0;
+	return r > 0 ? TL_OK : result_of(ssl, r);
+}
+
+/* An SSL_write() of nothing sends what was queued. */
+enum tl_result tl_continue(SSL *ssl)
+{
+	static const char nothing[1];
+	int r;
+
+	ERR_clear_error();
+	errno = 0;
+	r = write_as_new(ssl, nothing, 0);
+	return r >= 0 ? TL_OK : result_of(ssl, r);
+}
+
+int tl_key_update(SSL *ssl)
+{
+	return SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) > 0 ?
+	       0 : -EBUSY;
+}
+
+/* A server never does; a client only if it was told that it may. */
+void tl_no_renegotiation(SSL *ssl)
+{
+	SSL_set_renegotiate_mode(ssl, ssl_renegotiate_never);
+}
+
+enum tl_result tl_shutdown(SSL *ssl)
+{
+	int r;
+
+	ERR_clear_error();
+	errno = 0;
+	r = SSL_shutdown(ssl);
+	return r >= 0 ? TL_OK : result_of(ssl, r);
+}

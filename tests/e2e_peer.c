@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tests' own eyes: would the peer see what must never happen? And who is
+ * linked with whom: one libssl in this process, plain OpenSSL in the peer's.
+ */
+#include "util.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HEADER		5
+#define PLAIN_MAX	16384
+#define BAD_RECORD_MAC	20	/* alerts, RFC 8446, 6 */
+
+static struct link l;
+
+static void setup(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	memset(&l, 0, sizeof(l));
+}
+
+static void teardown(void)
+{
+	link_close(&l);
+}
+
+static void open_version(int version)
+{
+	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
+				  .version = version };
+
+	link_open(&l, &conf);
+}
+
+/* ---- records inside records ---- */
+
+struct inside {
+	unsigned char head[HEADER];	/* of what is sent as data */
+	size_t len;			/* and how much that is */
+	bool is_record;
+};
+
+static const struct inside insides[] = {
+	{ { 23, 3, 3, 0, 100 }, HEADER + 100, true },
+	{ { 22, 3, 3, 0, 32 }, HEADER + 32, true },
+	{ { 21, 3, 3, 0, 19 }, HEADER + 19, true },
+	{ { 23, 3, 3, 64, 17 }, PLAIN_MAX, true },	/* cut at 16 KiB */
+	{ { 23, 3, 3, 0, 100 }, HEADER + 101, false },
+	{ { 23, 3, 3, 0, 100 }, HEADER + 99, false },
+	{ { 23, 3, 4, 0, 100 }, HEADER + 100, false },
+	{ { 24, 3, 3, 0, 100 }, HEADER + 100, false },
+	{ { 23, 3, 3, 80, 0 }, PLAIN_MAX, false },	/* longer than any */
+	{ { 23, 3, 3, 0, 0 }, HEADER, false },
+	{ { 'd', 'a', 't', 'a' }, 1000, false },
+	{ { 23 }, 1, false },
+};
+#define N_INSIDES	(int)(sizeof(insides) / sizeof(insides[0]))
+
+START_TEST(record_in_data)
+{
+	static const size_t chunks[] = { 0, 1, 4, 7 };
+	const struct inside *in = &insides[_i % N_INSIDES];
+	static unsigned char buf[PLAIN_MAX];
+
+	open_version(_i / N_INSIDES ? TLS1_3_VERSION : TLS1_2_VERSION);
+	memset(buf, 'x', sizeof(buf));
+	memcpy(buf, in->head, sizeof(in->head));
+	for (unsigned int i = 0; i < 4; i++) {
+		tell_read(&l, in->len, chunks[i], 0);
+		ck_assert_int_eq(SSL_write(l.ssl, buf, (int)in->len),
+				 (int)in->len);
+		hear(&l);
+		ck_assert_uint_eq(l.report.bytes, in->len);
+		ck_assert_uint_eq(l.report.records_in_data,
+				  in->is_record ? i + 1 : 0);
+	}
+}
+END_TEST
+
+/* Two of them in one; the second by its header only. */
+START_TEST(records_in_data)
+{
+	unsigned char buf[100] = { 23, 3, 3, 0, 30, [35] = 23, 3, 3, 0, 60 };
+
+	open_version(TLS1_3_VERSION);
+	tell_read(&l, sizeof(buf), 0, 0);
+	ck_assert_int_eq(SSL_write(l.ssl, buf, sizeof(buf)), sizeof(buf));
+	ck_assert_uint_eq(hear(&l)->records_in_data, 1);
+}
+END_TEST
+
+/* ---- plaintext and repetition on the wire ---- */
+
+START_TEST(plaintext)
+{
+	static const char bare[] = "\x17\x03\x03\x00\x30" MARKER
+				   "a record that nobody has sealed";
+
+	open_version(_i ? TLS1_3_VERSION : TLS1_2_VERSION);
+	tell(&l, PEER_READ, PEER_ALL);
+	ck_assert_int_gt(send(l.fd, bare, HEADER + 0x30, MSG_NOSIGNAL), 0);
+	hear(&l);
+	ck_assert_uint_eq(l.report.markers, 1);
+	ck_assert_int_eq(l.report.end, END_BROKEN);
+}
+END_TEST
+
+/* A BIO that remembers what it has passed on. */
+static unsigned char tape[1024];
+static size_t tape_len;
+
+static int tape_write(BIO *bio, const char *in, int len)
+{
+	int n = BIO_write(BIO_next(bio), in, len);
+
+	ck_assert_int_eq(n, len);
+	ck_assert_uint_le((size_t)len, sizeof(tape));
+	memcpy(tape, in, (size_t)len);
+	tape_len = (size_t)len;
+	return n;
+}
+
+static long tape_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+	return BIO_ctrl(BIO_next(bio), cmd, num, ptr);
+}
+
+static int tape_create(BIO *bio)
+{
+	BIO_set_init(bio, 1);
+	return 1;
+}
+
+static void push_tape(BIO_METHOD *m)
+{
+	BIO *below = SSL_get_wbio(l.ssl), *top;
+
+	BIO_meth_set_write(m, tape_write);
+	BIO_meth_set_ctrl(m, tape_ctrl);
+	BIO_meth_set_create(m, tape_create);
+	top = BIO_new(m);
+	ck_assert_ptr_nonnull(top);
+	ck_assert_int_eq(BIO_up_ref(below), 1);
+	SSL_set0_wbio(l.ssl, BIO_push(top, below));
+}
+
+/*
+ * The same record twice: an explicit nonce is seen to repeat, an implicit one
+ * does not open.
+ */
+START_TEST(repetition)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_FILTER,
+				     "tape");
+
+	open_version(_i ? TLS1_3_VERSION : TLS1_2_VERSION);
+	push_tape(m);
+	tell(&l, PEER_READ, PEER_ALL);
+	ck_assert_int_eq(SSL_write(l.ssl, "twice", 5), 5);
+	ck_assert_int_eq(send(l.fd, tape, tape_len, MSG_NOSIGNAL),
+			 (ssize_t)tape_len);
+	hear(&l);
+	ck_assert_int_eq(l.report.end, END_BROKEN);
+	ck_assert_int_eq(l.report.alert_out, BAD_RECORD_MAC);
+	ck_assert_uint_eq(l.report.nonce_repeats, _i ? 0 : 1);
+	link_close(&l);
+	BIO_meth_free(m);
+}
+END_TEST
+
+/* ---- the peer as the server ---- */
+
+static unsigned int sessions;
+
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+	(void)ssl, (void)session;
+	sessions++;
+	return 0;
+}
+
+/* The client meets the tickets while it waits for an answer to its upload. */
+START_TEST(peer_is_server)
+{
+	static const int tickets[] = { 0, 2, 5 };
+	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
+		.client = true, .version = TLS1_3_VERSION,
+		.peer.tickets = tickets[_i] + 1 };
+	struct file file;
+	char buf[8];
+
+	file_make(&file, 100 * KIB);
+	conf.ctx = test_ctx(&conf);
+	SSL_CTX_set_session_cache_mode(conf.ctx, SSL_SESS_CACHE_CLIENT);
+	SSL_CTX_sess_set_new_cb(conf.ctx, on_session);
+	sessions = 0;
+	link_open(&l, &conf);
+	SSL_CTX_free(conf.ctx);
+	deliver(&l, &file, 1, 100 * KIB - 1);
+	tell(&l, PEER_WRITE, sizeof(buf));
+	ck_assert_int_eq(SSL_read(l.ssl, buf, sizeof(buf)), sizeof(buf));
+	hear(&l);
+	ck_assert_uint_eq(sessions, (unsigned int)tickets[_i]);
+	shutdown_all(&l);
+	expect_end(&l, END_NOTIFY);
+	file_free(&file);
+}
+END_TEST
+
+/* ---- the peer comes back ---- */
+
+/* TLS 1.2 and 1.3, a context that both connections share. */
+START_TEST(resumption)
+{
+	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
+		.version = _i ? TLS1_3_VERSION : TLS1_2_VERSION };
+
+	conf.ctx = test_ctx(&conf);
+	link_open(&l, &conf);
+	ck_assert(!l.report.resumed);
+	/* tickets come with the first data, at the latest */
+	write_all(&l, "first", 5);
+	sync_peer(&l);
+	link_close(&l);
+	conf.peer.resume = true;
+	link_open(&l, &conf);
+	SSL_CTX_free(conf.ctx);
+	ck_assert(l.report.resumed);
+	write_all(&l, "second", 6);
+	sync_peer(&l);
+	shutdown_all(&l);
+	expect_end(&l, END_NOTIFY);
+}
+END_TEST
+
+#define EARLY	1000
+
+static void allow_early_data(SSL_CTX *ctx)
+{
+#ifdef OPENSSL_IS_BORINGSSL
+	SSL_CTX_set_early_data_enabled(ctx, 1);
+#else
+	ck_assert_int_eq(SSL_CTX_set_max_early_data(ctx, EARLY), 1);
+#endif
+}
+
+/* The early data, and tlssf_send() while the handshake is unfinished. */
+static void read_early_data(const struct file *file)
+{
+	char buf[EARLY + 1];
+	size_t n = 0;
+
+#ifdef OPENSSL_IS_BORINGSSL
+	ck_assert_int_eq(SSL_do_handshake(l.ssl), 1);
+	ck_assert(SSL_in_early_data(l.ssl));
+	while (n < EARLY) {
+		int r = SSL_read(l.ssl, buf, sizeof(buf));
+
+		ck_assert_int_gt(r, 0);
+		n += (size_t)r;
+	}
+#else
+	ck_assert_int_eq(SSL_read_early_data(l.ssl, buf, sizeof(buf), &n),
+			 SSL_READ_EARLY_DATA_SUCCESS);
+#endif
+	ck_assert_uint_eq(n, EARLY);
+	assert_failed(&l, tlssf_send(l.ssl, file->fd, 0, 1), EINVAL,
+		      TLSSF_REASON_HANDSHAKE, false);
+#ifndef OPENSSL_IS_BORINGSSL
+	ck_assert_int_eq(SSL_read_early_data(l.ssl, buf, sizeof(buf), &n),
+			 SSL_READ_EARLY_DATA_FINISH);
+#endif
+}
+
+/* A download after 0-RTT (RFC 8446, 2.3), by each method. */
+START_TEST(early_data)
+{
+	struct link_conf conf = { .method = ways[TLS13_WAY(_i)].method,
+				  .version = TLS1_3_VERSION };
+	struct file file;
+
+	conf.ctx = test_ctx(&conf);
+	allow_early_data(conf.ctx);
+	if (!link_open_way(&l, TLS13_WAY(_i), &conf, __func__))
+		return;
+	file_make(&file, MIB);
+	deliver(&l, &file, 0, 1000);
+	link_close(&l);
+	conf.peer.resume = conf.no_handshake = true;
+	conf.peer.early = EARLY;
+	link_open(&l, &conf);
+	SSL_CTX_free(conf.ctx);
+	read_early_data(&file);
+	link_handshake(&l);
+	ck_assert(l.report.resumed && l.report.early);
+	deliver(&l, &file, 1, MIB - 1);
+	write_all(&l, "after", 5);
+	shutdown_all(&l);
+	expect_end(&l, END_NOTIFY);
+	file_free(&file);
+}
+END_TEST
+
+/* ---- who is linked with whom ---- */
+
+#ifdef OPENSSL_IS_BORINGSSL
+#define LIBSSL	"libssl.so.0"	/* OpenSSL's has a number from 3 on */
+#define SPEAKS	"BoringSSL"
+#else
+#define LIBSSL	"libssl.so."
+#define SPEAKS	"OpenSSL "
+#endif
+
+static int count_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	unsigned int *n = arg;
+
+	(void)size;
+	if (!strstr(info->dlpi_name, "libssl.so"))
+		return 0;
+	++*n;
+	ck_assert_msg(strstr(info->dlpi_name, LIBSSL), "%s",
+		      info->dlpi_name);
+	return 0;
+}
+
+START_TEST(one_libssl)
+{
+	struct tlssf_caps caps = { .size = sizeof(caps) };
+	unsigned int n = 0;
+	Dl_info info;
+
+	dl_iterate_phdr(count_object, &n);
+	ck_assert_uint_eq(n, 1);
+	ck_assert(dladdr((void *)(uintptr_t)SSL_get_wbio, &info));
+	ck_assert_msg(strstr(info.dli_fname, LIBSSL), "%s", info.dli_fname);
+	ck_assert_int_eq(tlssf_probe(&caps), 0);
+	ck_assert_msg(!strncmp(caps.library, SPEAKS, strlen(SPEAKS)), "%s",
+		      caps.library);
+}
+END_TEST
+
+START_TEST(plain_peer)
+{
+	char path[64], line[512];
+	bool openssl = false;
+	FILE *maps;
+
+	open_version(TLS1_3_VERSION);
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)l.peer.pid);
+	maps = fopen(path, "r");
+	ck_assert_ptr_nonnull(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		ck_assert_msg(!strstr(line, "libtlssf"), "%s", line);
+		ck_assert_msg(!strstr(line, "libssl.so.0"), "%s", line);
+		openssl = openssl || strstr(line, "libssl.so.");
+	}
+	fclose(maps);
+	ck_assert(openssl);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("e2e_peer");
+	TCase *tc = add_case(suite, "peer", 20);
+
+	warm_up();
+	tcase_add_checked_fixture(tc, setup, teardown);
+	/* in a guest a few of each: no kernel changes the peer's eyes */
+	tcase_add_loop_test(tc, record_in_data, 0, in_guest() ? 2
+						  : 2 * N_INSIDES);
+	tcase_add_test(tc, records_in_data);
+	tcase_add_loop_test(tc, plaintext, 0, 2);
+	tcase_add_loop_test(tc, repetition, 0, 2);
+	tcase_add_loop_test(tc, peer_is_server, 0, in_guest() ? 1 : 3);
+	tcase_add_loop_test(tc, resumption, 0, 2);
+	tcase_add_loop_test(tc, early_data, 0, N_WAYS / 2);
+	tcase_add_test(tc, one_libssl);
+	tcase_add_test(tc, plain_peer);
+	return run_suite("e2e_peer", suite);
+}
