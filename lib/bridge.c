@@ -150,10 +150,12 @@ static int resend(struct bridge *b, const char *in, int len)
 	}
 	n = tlssf_resend(c, (const unsigned char *)in, (size_t)len);
 	b->pending = n < 0;
-	if (n == -EAGAIN)
-		BIO_set_retry_write(b->bio);
-	if (n >= 0 || n == -EAGAIN)
+	if (n >= 0)
 		return (int)n;
+	if (n == -EAGAIN) {
+		BIO_set_retry_write(b->bio);
+		return -1;	/* OpenSSL knows no other number */
+	}
 	tlssf_conn_io_error(c, (int)-n);
 	return refuse((int)-n);
 }
