@@ -199,6 +199,8 @@ struct tl_info {		/* of an established connection */
 /* Does the application want records below 16 KiB? False: not known to. */
 bool tl_small_fragments(struct ssl_st *ssl);
 
+enum tl_result tl_result_of(const struct ssl_st *ssl, int r);
+
 /* Settings that tlssf_ctx_init() leaves on an SSL_CTX. */
 struct ctx_conf {
 	struct tlssf_options options;

@@ -4,11 +4,7 @@
  * own, tells its present keys when asked, and keeps what it has to say after
  * the handshake (tickets, answers to KeyUpdate) for the next SSL_write().
  */
-#include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/bio.h>
@@ -16,130 +12,6 @@
 #include <openssl/ssl.h>
 
 #include "internal.h"
-
-static _Atomic int ssl_index = -1, ctx_index = -1;
-static pthread_mutex_t index_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* ---- errors ---- */
-
-void tl_clear_errors(void)
-{
-	ERR_clear_error();
-}
-
-const char *tl_error_text(void)
-{
-	const char *text = ERR_reason_error_string(ERR_peek_error());
-
-	return text ? text : "";
-}
-
-static enum tl_result result_of(const SSL *ssl, int r)
-{
-	switch (SSL_get_error(ssl, r)) {
-	case SSL_ERROR_NONE:
-		return TL_OK;
-	case SSL_ERROR_WANT_READ:
-		return TL_WANT_READ;
-	case SSL_ERROR_WANT_WRITE:
-		return TL_WANT_WRITE;
-	case SSL_ERROR_ZERO_RETURN:
-		return TL_CLOSED;
-	case SSL_ERROR_SYSCALL:
-		return TL_SYSCALL;
-	}
-	return TL_FATAL;
-}
-
-/* ---- state that hangs on SSL and SSL_CTX ---- */
-
-static void free_conn(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
-		      long argl, void *argp)
-{
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (ptr)
-		tlssf_conn_free(ptr);
-}
-
-static void free_conf(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
-		      long argl, void *argp)
-{
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	free(ptr);
-}
-
-/* Tried again after a failure: no pthread_once. */
-static void make_indexes(void)
-{
-	pthread_mutex_lock(&index_lock);
-	if (ctx_index < 0)
-		ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL,
-						     free_conf);
-	if (ssl_index < 0)
-		ssl_index = SSL_get_ex_new_index(0, NULL, NULL, NULL,
-						 free_conn);
-	pthread_mutex_unlock(&index_lock);
-}
-
-static bool indexes(void)
-{
-	if (ssl_index < 0 || ctx_index < 0)
-		make_indexes();
-	return ssl_index >= 0 && ctx_index >= 0;
-}
-
-struct conn *tl_conn(const SSL *ssl)
-{
-	return indexes() ? SSL_get_ex_data(ssl, ssl_index) : NULL;
-}
-
-int tl_set_conn(SSL *ssl, struct conn *conn)
-{
-	if (!indexes() || !SSL_set_ex_data(ssl, ssl_index, conn))
-		return -ENOMEM;
-	return 0;
-}
-
-struct ctx_conf *tl_ctx_conf(const SSL_CTX *ctx)
-{
-	return indexes() ? SSL_CTX_get_ex_data(ctx, ctx_index) : NULL;
-}
-
-int tl_ctx_set_conf(SSL_CTX *ctx, struct ctx_conf *conf)
-{
-	if (!indexes() || !SSL_CTX_set_ex_data(ctx, ctx_index, conf))
-		return -ENOMEM;
-	return 0;
-}
-
-const struct ctx_conf *tl_conf(const SSL *ssl)
-{
-	return tl_ctx_conf(SSL_get_SSL_CTX(ssl));
-}
-
-/*
- * An SSL_CTX begins with pointers into its own libssl (its method tables). If
- * one of its first words lies in another loaded object than ours and none in
- * ours, the context belongs to another library.
- */
-int tl_ctx_check(const SSL_CTX *ctx)
-{
-	void *const *word = (void *const *)ctx;
-	Dl_info own, at;
-	bool foreign = false;
-	int i;
-
-	if (!dladdr(TLS_method(), &own))
-		return 0;	/* a static program: one libssl */
-	for (i = 0; i < 4; i++) {
-		if (!word[i] || !dladdr(word[i], &at))
-			continue;
-		if (at.dli_fbase == own.dli_fbase)
-			return 0;
-		foreign = true;
-	}
-	return foreign ? -ELIBBAD : 0;
-}
 
 /* ---- kernel TLS: none in the library ---- */
 
@@ -314,21 +186,6 @@ bool tl_small_fragments(SSL *ssl)
 	return false;
 }
 
-bool tl_is_server(const SSL *ssl)
-{
-	return SSL_is_server(ssl);
-}
-
-bool tl_sent_shutdown(const SSL *ssl)
-{
-	return SSL_get_shutdown(ssl) & SSL_SENT_SHUTDOWN;
-}
-
-bool tl_quiet_shutdown(const SSL *ssl)
-{
-	return SSL_get_quiet_shutdown(ssl);
-}
-
 /*
  * For a connection that the bridge has not seen from its handshake on. Once
  * SSL_read() was called in between, nothing tells; then tl_write() fails.
@@ -336,11 +193,6 @@ bool tl_quiet_shutdown(const SSL *ssl)
 bool tl_write_pending(SSL *ssl)
 {
 	return SSL_want_write(ssl) || BIO_should_write(SSL_get_wbio(ssl));
-}
-
-int tl_write_fd(const SSL *ssl)
-{
-	return SSL_get_wfd(ssl);
 }
 
 /* ---- doing things with a connection ---- */
@@ -369,7 +221,7 @@ enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 	errno = 0;
 	r = write_as_new(ssl, buf, (int)len);
 	*done = r > 0 ? (size_t)r : 0;
-	return r > 0 ? TL_OK : result_of(ssl, r);
+	return r > 0 ? TL_OK : tl_result_of(ssl, r);
 }
 
 /* An SSL_write() of nothing sends what was queued. */
@@ -381,27 +233,11 @@ enum tl_result tl_continue(SSL *ssl)
 	ERR_clear_error();
 	errno = 0;
 	r = write_as_new(ssl, nothing, 0);
-	return r >= 0 ? TL_OK : result_of(ssl, r);
-}
-
-int tl_key_update(SSL *ssl)
-{
-	return SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) > 0 ?
-	       0 : -EBUSY;
+	return r >= 0 ? TL_OK : tl_result_of(ssl, r);
 }
 
 /* A server never does; a client only if it was told that it may. */
 void tl_no_renegotiation(SSL *ssl)
 {
 	SSL_set_renegotiate_mode(ssl, ssl_renegotiate_never);
-}
-
-enum tl_result tl_shutdown(SSL *ssl)
-{
-	int r;
-
-	ERR_clear_error();
-	errno = 0;
-	r = SSL_shutdown(ssl);
-	return r >= 0 ? TL_OK : result_of(ssl, r);
 }
