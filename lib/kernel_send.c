@@ -203,8 +203,11 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 		      file_sender *send_file)
 {
-	int r = tlssf_ktx_alive(c);
+	int r;
 
+	if (!c->kernel_tx)	/* it would go out in the clear */
+		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+	r = tlssf_ktx_alive(c);
 	if (r)
 		return tlssf_conn_io_error(c, -r);
 	r = flush_bio(c);

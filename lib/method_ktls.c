@@ -86,7 +86,7 @@ static int take_over(struct conn *c, struct stream *s, uint64_t limit)
 {
 	int why = TLSSF_REASON_NONE, r = 0;
 
-	while (!c->takeover && !why && s->done < limit && !s->short_file) {
+	while (!c->kernel_tx && !why && s->done < limit && !s->short_file) {
 		r = send_observed(c, s, limit);
 		c->observing = false;
 		if (r)
@@ -112,12 +112,12 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 {
 	int r;
 
-	if (!c->takeover && c->named == TLSSF_METHOD_AUTO &&
+	if (!c->kernel_tx && c->named == TLSSF_METHOD_AUTO &&
 	    !tlssf_takeover_pays(c, s))
 		return tlssf_method_userspace.send(c, s, limit);
-	if (!c->takeover) {
+	if (!c->kernel_tx) {
 		r = take_over(c, s, limit);
-		if (r || !c->takeover)
+		if (r || !c->kernel_tx)
 			return r;
 	}
 	return tlssf_kernel_send(c, s, limit, send_file);

@@ -74,7 +74,7 @@ int tl_hkdf_expand(const unsigned char *secret, size_t secret_len,
 /* ---- AEAD ---- */
 
 struct tl_aead {
-	EVP_AEAD_CTX *ctx;
+	EVP_AEAD_CTX ctx;	/* EVP_AEAD_CTX_new() dies without memory */
 	EVP_CIPHER_CTX *peek;	/* AES in counter mode; NULL: ChaCha20 */
 	unsigned char key[KEY_MAX];
 };
@@ -116,9 +116,8 @@ int tl_aead_new(struct tl_aead **aead, int cipher, const unsigned char *key)
 	if (!a)
 		return -ENOMEM;
 	memcpy(a->key, key, EVP_AEAD_key_length(type));
-	a->ctx = EVP_AEAD_CTX_new(type, key, EVP_AEAD_key_length(type),
-				   TAG_LEN);
-	if (a->ctx && set_peek(a, cipher)) {
+	if (EVP_AEAD_CTX_init(&a->ctx, type, key, EVP_AEAD_key_length(type),
+			      TAG_LEN, NULL) && set_peek(a, cipher)) {
 		*aead = a;
 		return 0;
 	}
@@ -138,8 +137,8 @@ void tl_aead_free(struct tl_aead *a)
 {
 	if (!a)
 		return;
-	EVP_AEAD_CTX_free(a->ctx);	/* these wipe their keys */
-	EVP_CIPHER_CTX_free(a->peek);
+	EVP_AEAD_CTX_cleanup(&a->ctx);
+	EVP_CIPHER_CTX_free(a->peek);	/* wipes its key */
 	OPENSSL_cleanse(a, sizeof(*a));
 	free(a);
 }
@@ -150,7 +149,7 @@ ssize_t tl_aead_open(struct tl_aead *a, const unsigned char nonce[12],
 {
 	size_t n;
 
-	if (EVP_AEAD_CTX_open(a->ctx, out, &n, in_len, nonce, NONCE_LEN, in,
+	if (EVP_AEAD_CTX_open(&a->ctx, out, &n, in_len, nonce, NONCE_LEN, in,
 			      in_len, aad, aad_len))
 		return (ssize_t)n;
 	ERR_clear_error();
@@ -163,7 +162,7 @@ int tl_aead_seal(struct tl_aead *a, const unsigned char nonce[12],
 {
 	size_t n;
 
-	if (EVP_AEAD_CTX_seal(a->ctx, data, &n, len + TAG_LEN, nonce,
+	if (EVP_AEAD_CTX_seal(&a->ctx, data, &n, len + TAG_LEN, nonce,
 			      NONCE_LEN, data, len, aad, aad_len))
 		return 0;
 	ERR_clear_error();

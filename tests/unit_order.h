@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TLSSF_UNIT_ORDER_H
+#define TLSSF_UNIT_ORDER_H
+
+#include "scripted_sys.h"
+#include "tls_pair.h"
+#include "util.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SOCK		1000	/* no real descriptors */
+#define FILE_FD		1010
+#define FILE_SIZE	(4 * MIB)
+#define MAX_STREAM	(8 * MIB)
+
+struct order {
+	struct pair p;
+	uint32_t dice;
+	bool kernel;		/* there is one, and it knows TLS */
+	bool slow;		/* the wire takes little */
+	bool short_reads;
+	uint64_t reads_left;	/* then the disk fails */
+	unsigned char want[MAX_STREAM];
+	size_t wanted, received;
+	unsigned int severed;	/* shutdown_write() calls */
+};
+extern struct order w;
+
+uint32_t dice(uint32_t n);	/* 0 to n - 1 */
+int64_t play_preadv(const struct sys_args *a);
+
+/*
+ * A kernel that does TLS on SOCK from TLS_TX on, as Linux does: records of at
+ * most 16 KiB, sealed when they are taken, kept above TCP while the wire is
+ * full. It can rekey.
+ */
+void kernel_reset(void);
+void kernel_defaults(void);	/* its answers to system calls */
+int64_t kernel_send(const struct sys_args *a);
+void kernel_push(void);		/* its worker: what the wire takes */
+void kernel_is_empty(void);	/* or the test fails */
+
+#endif
