@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* Records sealed and opened: what is accepted, and what is not. */
+#include "internal.h"
+#include "util.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PLAIN	100
+#define TAG	16
+
+static const int aeads[] = { TLSSF_AES_128_GCM, TLSSF_AES_256_GCM,
+			     TLSSF_AES_128_CCM, TLSSF_CHACHA20_POLY1305 };
+#define N_KEYS	8	/* each with both versions */
+
+static struct kernel_key key;
+static struct tl_aead *opener, *sealer;
+static unsigned char plain[PLAIN], rec[PLAIN + 200], out[PLAIN + 200];
+static struct opened o;
+
+static void setup_key(int i)
+{
+	key = (struct kernel_key){ .version = i % 2 ? TLS13 : TLS12,
+				   .cipher = aeads[i / 2], .seq = 0x1234567890 };
+	for (int n = 0; n < 32; n++)
+		key.key[n] = (unsigned char)(n * 11 + i);
+	for (int n = 0; n < 12; n++)
+		key.nonce[n] = (unsigned char)(n * 7 + i);
+	memset(plain, 'p', sizeof(plain));
+	ck_assert_int_eq(tl_aead_new(&opener, key.cipher, key.key), 0);
+	ck_assert_int_eq(tl_aead_new_sealer(&sealer, key.cipher, key.key), 0);
+}
+
+static void drop_key(void)
+{
+	tl_aead_free(opener);
+	tl_aead_free(sealer);
+}
+
+/* With a copy of the key, so that `key` still opens it. */
+static size_t sealed(int type, size_t len)
+{
+	struct kernel_key k = key;
+	ssize_t n;
+
+	memcpy(rec + tlssf_record_start(&k), plain, len);
+	n = tlssf_record_seal(&k, sealer, type, rec, len);
+	ck_assert_int_eq(n, (ssize_t)(len + tlssf_record_overhead(k.version,
+								  k.cipher)));
+	ck_assert_uint_eq(k.seq, key.seq + 1);
+	ck_assert_uint_eq(tlssf_record_len(rec), (size_t)n);
+	return (size_t)n;
+}
+
+static int opens(size_t len)
+{
+	memset(&o, 0, sizeof(o));
+	return tlssf_record_open(&key, opener, rec, len, out, &o);
+}
+
+START_TEST(round_trip)
+{
+	static const int types[] = { RECORD_ALERT, RECORD_HANDSHAKE,
+				     RECORD_DATA };
+
+	setup_key(_i);
+	for (size_t len = 0; len <= PLAIN; len++)
+		for (int t = 0; t < 3; t++) {
+			size_t n = sealed(types[t], len);
+
+			ck_assert_int_eq(opens(n), 0);
+			ck_assert_int_eq(o.type, types[t]);
+			ck_assert_uint_eq(o.len, len);
+			ck_assert(!o.padded);
+			ck_assert_mem_eq(out, plain, len);
+			/* in place */
+			ck_assert_int_eq(tlssf_record_open(&key, opener, rec,
+							   n, rec, &o), 0);
+			ck_assert_mem_eq(rec, plain, len);
+		}
+	drop_key();
+}
+END_TEST
+
+/* Any bit wrong, any length wrong, any other number: no. */
+START_TEST(nothing_else_opens)
+{
+	size_t n;
+
+	setup_key(_i);
+	n = sealed(RECORD_DATA, PLAIN);
+	for (size_t i = 0; i < n; i++) {
+		rec[i] ^= 1;
+		ck_assert_int_eq(opens(n), -EBADMSG);
+		rec[i] ^= 1;
+	}
+	for (size_t i = 0; i < n; i++)
+		ck_assert_int_eq(opens(i), -EBADMSG);
+	ck_assert_int_eq(opens(n + 1), -EBADMSG);
+	key.seq++;
+	ck_assert_int_eq(opens(n), -EBADMSG);
+	key.seq -= 2;
+	ck_assert_int_eq(opens(n), -EBADMSG);
+	key.seq++;
+	ck_assert_int_eq(opens(n), 0);
+	drop_key();
+}
+END_TEST
+
+/* The guess is never wrong in the direction that matters. */
+START_TEST(may_begin)
+{
+	unsigned char other[PLAIN];
+	size_t n;
+	int wrong = 0;
+
+	setup_key(_i);
+	n = sealed(RECORD_DATA, PLAIN);
+	ck_assert(tlssf_record_may_begin(&key, opener, rec, n, plain, PLAIN));
+	ck_assert(tlssf_record_may_begin(&key, opener, rec, n, plain, 1));
+	ck_assert_int_eq(opens(n), 0);	/* unharmed by the guess */
+	memset(other, 'o', sizeof(other));
+	if (key.cipher != TLSSF_AES_128_CCM)
+		ck_assert(!tlssf_record_may_begin(&key, opener, rec, n, other,
+						  PLAIN));
+	for (int i = 0; i < 100; i++) {
+		key.seq++;
+		wrong += tlssf_record_may_begin(&key, opener, rec, n, plain,
+						PLAIN);
+	}
+	/* only where the nonce does not follow the number, or CCM */
+	if (!tlssf_explicit_nonce(&key) && key.cipher != TLSSF_AES_128_CCM)
+		ck_assert_int_eq(wrong, 0);
+	drop_key();
+}
+END_TEST
+
+/* Seal an inner plaintext as it stands: content, type, zeros. */
+static size_t seal_inner(size_t content, size_t zeros)
+{
+	unsigned char nonce[12];
+	size_t len = content + 1 + zeros;
+
+	memset(rec, 0, sizeof(rec));
+	rec[0] = RECORD_DATA;
+	rec[1] = rec[2] = 3;
+	rec[3] = (unsigned char)((len + TAG) >> 8);
+	rec[4] = (unsigned char)(len + TAG);
+	memcpy(rec + 5, plain, content);
+	rec[5 + content] = content ? RECORD_HANDSHAKE : 0;
+	memcpy(nonce, key.nonce, 12);
+	for (int i = 0; i < 8; i++)
+		nonce[4 + i] ^= (unsigned char)(key.seq >> (56 - 8 * i));
+	ck_assert_int_eq(tl_aead_seal(sealer, nonce, rec, 5, rec + 5, len), 0);
+	return 5 + len + TAG;
+}
+
+START_TEST(padding)
+{
+	setup_key(_i * 2 + 1);
+	ck_assert_int_eq(opens(seal_inner(10, 0)), 0);
+	ck_assert(!o.padded);
+	for (size_t zeros = 1; zeros < 90; zeros++) {
+		ck_assert_int_eq(opens(seal_inner(10, zeros)), 0);
+		ck_assert(o.padded);
+		ck_assert_int_eq(o.type, RECORD_HANDSHAKE);
+		ck_assert_uint_eq(o.len, 10);
+	}
+	/* RFC 8446, 5.4: nothing but zeros is an error */
+	ck_assert_int_eq(opens(seal_inner(0, 20)), -EBADMSG);
+	drop_key();
+}
+END_TEST
+
+/* The explicit nonce goes up by one, all its 64 bits, and is on the wire. */
+START_TEST(explicit_nonces)
+{
+	static const unsigned char last[8] = { 0xff, 0xff, 0xff, 0xff, 0xff,
+					       0xff, 0xff, 0xff };
+	static const unsigned char carry[8] = { 0, 0, 0, 1, 0xff, 0xff, 0xff,
+						0xff };
+	static const unsigned char carried[8] = { 0, 0, 0, 2 };
+	static const unsigned char zero[8];
+
+	setup_key(_i * 2);
+	memcpy(key.nonce + 4, carry, 8);
+	sealed(RECORD_DATA, 1);
+	ck_assert_mem_eq(rec + 5, carry, 8);
+	tlssf_next_nonce(&key);
+	ck_assert_mem_eq(key.nonce + 4, carried, 8);
+	memcpy(key.nonce + 4, last, 8);
+	tlssf_next_nonce(&key);
+	ck_assert_mem_eq(key.nonce + 4, zero, 8);
+	drop_key();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("unit_record");
+	TCase *tc = add_case(suite, "records", 20);
+
+	tcase_add_loop_test(tc, round_trip, 0, N_KEYS);
+	tcase_add_loop_test(tc, nothing_else_opens, 0, N_KEYS);
+	tcase_add_loop_test(tc, may_begin, 0, N_KEYS);
+	tcase_add_loop_test(tc, padding, 0, N_KEYS / 2);
+	tcase_add_loop_test(tc, explicit_nonces, 0, 3);
+	return run_suite("unit_record", suite);
+}
