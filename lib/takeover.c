@@ -136,10 +136,21 @@ static int judge(const struct sample *s, const struct opened *o)
 				     : TLSSF_REASON_NONE;
 }
 
+/* A record that is smaller than what was written has the end of it. */
+static size_t content_start(const struct kernel_key *key,
+			    const struct sample *s)
+{
+	size_t more = tlssf_record_overhead(key->version, key->cipher);
+
+	return s->rec_len < s->plain_len + more ?
+	       s->plain_len + more - s->rec_len : 0;
+}
+
 /* With key->seq in [from, to): a reason, or -1 when none opens it. */
 static int try_numbers(struct kernel_key *key, const struct sample *s,
 		       unsigned int from, unsigned int to)
 {
+	size_t start = content_start(key, s);
 	struct tl_aead *aead;
 	struct opened o;
 	int found = -1;
@@ -148,7 +159,8 @@ static int try_numbers(struct kernel_key *key, const struct sample *s,
 		return TLSSF_REASON_KEY_SCHEDULE;
 	for (key->seq = from; key->seq < to && found < 0; key->seq++) {
 		if (tlssf_record_may_begin(key, aead, s->rec, s->rec_len,
-					   s->plain, s->plain_len) &&
+					   s->plain + start,
+					   s->plain_len - start) &&
 		    !tlssf_record_open(key, aead, s->rec, s->rec_len, s->room,
 				       &o))
 			found = judge(s, &o);

@@ -13,7 +13,6 @@
 #include <openssl/err.h>
 
 #define BIG		(128 * KIB)	/* from here on it pays */
-#define ROWS		3	/* of tls_pair.h, the AEAD ones */
 #define SEEDS		40
 #define OPS		12
 #define MAX_STREAM	(8 * MIB)
@@ -107,11 +106,15 @@ static void set_defaults(void)
 		kernel_defaults();
 }
 
-/* Rows from ROWS on: with a kernel. */
-static void world_open(int row, const struct tlssf_options *options)
+void world_open(int row, const struct tlssf_options *options)
+{
+	world_open_with(plain_ctx(true), row, options);
+}
+
+void world_open_with(SSL_CTX *ctx, int row,
+		     const struct tlssf_options *options)
 {
 	struct tlssf_options none = { .size = sizeof(none) };
-	SSL_CTX *ctx = plain_ctx(true);
 
 	w.wanted = w.received = 0;
 	w.slow = w.short_reads = false;
@@ -127,7 +130,7 @@ static void world_open(int row, const struct tlssf_options *options)
 	SSL_CTX_free(ctx);
 }
 
-static struct tlssf_status status(void)
+struct tlssf_status status(void)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 
@@ -138,7 +141,7 @@ static struct tlssf_status status(void)
 /* ---- the two ends ---- */
 
 /* What the peer has opened is what was sent, in order. */
-static void receive(void)
+void receive(void)
 {
 	static unsigned char buf[MIB];
 	size_t n;
@@ -208,7 +211,7 @@ static void want_file_part(uint64_t off, size_t len)
 	w.wanted += len;
 }
 
-static void do_write(const unsigned char *buf, size_t len)
+void do_write(const unsigned char *buf, size_t len)
 {
 	want(buf, len);
 	while (len) {
@@ -223,7 +226,7 @@ static void do_write(const unsigned char *buf, size_t len)
 	}
 }
 
-static void do_send(uint64_t off, size_t len)
+void do_send(uint64_t off, size_t len)
 {
 	want_file_part(off, len);
 	while (len) {
@@ -256,7 +259,7 @@ static void do_job(uint64_t off, size_t len, size_t before, size_t after)
 	}
 }
 
-static void good_bye(void)
+void good_bye(void)
 {
 	int n;
 
@@ -509,5 +512,6 @@ int main(void)
 	tcase_add_loop_test(tc, bridge_replaced, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, bridge_popped, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, named_userspace, 0, ROWS);
+	add_search_tests(suite);
 	return run_suite("unit_order", suite);
 }

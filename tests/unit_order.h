@@ -27,6 +27,21 @@ struct order {
 };
 extern struct order w;
 
+#define ROWS		3	/* of tls_pair.h, the AEAD ones */
+
+/* Rows from ROWS on: with a kernel. The context is freed. */
+void world_open(int row, const struct tlssf_options *options);
+void world_open_with(SSL_CTX *ctx, int row,
+		     const struct tlssf_options *options);
+struct tlssf_status status(void);
+/* Each to its end, the peer reading meanwhile. */
+void do_write(const unsigned char *buf, size_t len);
+void do_send(uint64_t off, size_t len);
+void good_bye(void);
+void receive(void);
+
+void add_search_tests(Suite *suite);	/* unit_order_search.c */
+
 uint32_t dice(uint32_t n);	/* 0 to n - 1 */
 int64_t play_preadv(const struct sys_args *a);
 
