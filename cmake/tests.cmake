@@ -34,8 +34,8 @@ if(shared)
 endif()
 
 if(TLSSF_TLS STREQUAL boringssl)
-	# these speak of SSL_sendfile(), and seal with OpenSSL's EVP
-	list(REMOVE_ITEM programs unit_kernel_send unit_probe)
+	# these speak of SSL_sendfile(), or seal with OpenSSL's EVP
+	list(REMOVE_ITEM programs unit_conn unit_kernel_send unit_probe)
 endif()
 
 # The other end of the e2e tests: plain OpenSSL, whatever they are linked with.

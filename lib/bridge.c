@@ -137,7 +137,27 @@ static int pass(struct bridge *b, const char *in, int len)
 	return n;
 }
 
-/* The kernel has the keys, and the library does not know. */
+/*
+ * Taken out of a living connection after a takeover: what the library seals is
+ * stale and must not get to the socket. If that is still the same one, the
+ * direction ends here.
+ */
+static void sever(struct bridge *b)
+{
+	struct conn *c = b->conn;
+	uint64_t id;
+
+	if (!c || !c->takeover)
+		return;
+	if (tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
+	    tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->takeover->socket)
+		tlssf_sys.shutdown_write(c->fd);
+	b->severed = true;
+	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
+	tlssf_takeover_forget(c);
+}
+
+/* The keys were taken over, and the library does not know. */
 static int resend(struct bridge *b, const char *in, int len)
 {
 	struct conn *c = b->conn;
@@ -166,6 +186,8 @@ static int bridge_write(BIO *bio, const char *in, int len)
 	BIO *next = BIO_next(bio);
 
 	BIO_clear_retry_flags(bio);
+	if (!next && b)
+		sever(b);	/* BoringSSL does not tell of BIO_pop() */
 	if (!next || !in || len <= 0)
 		return 0;
 	if (b && b->severed)
@@ -241,26 +263,6 @@ static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 	if (cmd == CTRL_SET_KTLS && !b->renewed)
 		tlssf_ktx_rekey(b->conn);
 	return BIO_ctrl(next, cmd, num, ptr);
-}
-
-/*
- * Taken out of a living connection after a takeover: what the library seals is
- * stale and must not get to the socket. If that is still the same one, the
- * direction ends here.
- */
-static void sever(struct bridge *b)
-{
-	struct conn *c = b->conn;
-	uint64_t id;
-
-	if (!c || !c->takeover)
-		return;
-	if (tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
-	    tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->takeover->socket)
-		tlssf_sys.shutdown_write(c->fd);
-	b->severed = true;
-	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
-	tlssf_takeover_forget(c);
 }
 
 static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)

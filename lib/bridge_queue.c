@@ -176,6 +176,9 @@ bool tlssf_bridge_direct(const struct bridge *b)
 	BIO *bio;
 
 	for (bio = BIO_next(b->bio); bio; bio = BIO_next(bio)) {
+		/* one of ours that another BIO has covered: it only passes */
+		if (BIO_method_type(bio) == BIO_method_type(b->bio))
+			continue;
 		switch (BIO_method_type(bio)) {
 		case BIO_TYPE_SOCKET:
 		case BIO_TYPE_CONNECT:

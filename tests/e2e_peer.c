@@ -279,6 +279,21 @@ static void read_early_data(const struct file *file)
 #endif
 }
 
+/* BoringSSL's server completes it only while reading what comes next. */
+static void finish_handshake(void)
+{
+#ifdef OPENSSL_IS_BORINGSSL
+	char byte;
+
+	ck_assert_int_eq(hear(&l)->result, 0);
+	tell(&l, PEER_WRITE, 1);
+	ck_assert_int_eq(SSL_read(l.ssl, &byte, 1), 1);
+	ck_assert_int_eq(hear(&l)->result, 0);
+#else
+	link_handshake(&l);
+#endif
+}
+
 /* A download after 0-RTT (RFC 8446, 2.3), by each method. */
 START_TEST(early_data)
 {
@@ -292,13 +307,14 @@ START_TEST(early_data)
 		return;
 	file_make(&file, MIB);
 	deliver(&l, &file, 0, 1000);
+	shutdown_all(&l);	/* or OpenSSL forgets the session */
 	link_close(&l);
 	conf.peer.resume = conf.no_handshake = true;
 	conf.peer.early = EARLY;
 	link_open(&l, &conf);
 	SSL_CTX_free(conf.ctx);
 	read_early_data(&file);
-	link_handshake(&l);
+	finish_handshake();
 	ck_assert(l.report.resumed && l.report.early);
 	deliver(&l, &file, 1, MIB - 1);
 	write_all(&l, "after", 5);
@@ -382,7 +398,7 @@ int main(void)
 	tcase_add_loop_test(tc, repetition, 0, 2);
 	tcase_add_loop_test(tc, peer_is_server, 0, in_guest() ? 1 : 3);
 	tcase_add_loop_test(tc, resumption, 0, 2);
-	tcase_add_loop_test(tc, early_data, 0, N_WAYS / 2);
+	tcase_add_loop_test(tc, early_data, 0, end_of_ways() / 2);
 	tcase_add_test(tc, one_libssl);
 	tcase_add_test(tc, plain_peer);
 	return run_suite("e2e_peer", suite);

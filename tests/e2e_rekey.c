@@ -5,205 +5,274 @@
  * Where they cannot, the connection ends with a fatal alert and the reason
  * `rekey`: never with data under a wrong key, never as if it were complete.
  */
-#include "util.h"
+#include "e2e_rekey.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
-#define EVERY		(256 * KIB)
-#define DOWNLOAD	(4 * MIB)
-#define SNDBUF		65536	/* so that we do not run far ahead */
+#define BUFFER		65536	/* so that we do not run far ahead */
+#define SLOW_SNDBUF	8192
+#define SLOW_RCVBUF	4096
 #define PATIENCE_MS	10000
+#define HEADER		300	/* bytes of the file, sent from memory */
 
-static struct link l;
-static struct file file;	/* shared by all tests */
+struct link rekey;
+struct file rekey_file;
+uint64_t rekey_size;
 
 static void setup(void)
 {
 	signal(SIGPIPE, SIG_IGN);
-	memset(&l, 0, sizeof(l));
+	memset(&rekey, 0, sizeof(rekey));
 }
 
 static void teardown(void)
 {
-	link_close(&l);
+	link_close(&rekey);
 }
 
-/* Of a link of this method, an update that comes after the first send. */
-static bool breaks(int method)
+bool rekey_breaks(int method)
 {
-	uint64_t seq;
-
-	if (method == TLSSF_METHOD_KTLS)
-		return !kernel_rekeys();
-	return kernel_seq(&l, &seq) && !survives_rekey();
+	if (method == TLSSF_METHOD_AUTO)
+		method = auto_method(TLS1_3_VERSION, ciphers, rekey_size);
+	return (method == TLSSF_METHOD_SSL_SENDFILE && !survives_rekey()) ||
+	       (method == TLSSF_METHOD_KTLS && !kernel_rekeys());
 }
 
-/* What AUTO comes to in a long download. */
-static int auto_method(void)
+static bool is_blocking(void)
 {
-	uint64_t seq;
-
-	if (kernel_seq(&l, &seq))
-		return TLSSF_METHOD_SSL_SENDFILE;
-	return kernel_can(TLS1_3_VERSION, &ciphers[0]) ?
-	       TLSSF_METHOD_KTLS : TLSSF_METHOD_USERSPACE;
+	return !(fcntl(rekey.fd, F_GETFL) & O_NONBLOCK);
 }
 
-/* Handle what the peer has sent: KeyUpdates, there is no data. */
-static void read_updates(void)
+/* The socket may be blocking: there is nothing to wait for. */
+void rekey_read(void)
 {
+	bool blocking = is_blocking();
 	char buf[16];
 	int n;
 
+	set_nonblocking(rekey.fd, true);
 	do {
 		ERR_clear_error();
-		n = SSL_read(l.ssl, buf, sizeof(buf));
+		n = SSL_read(rekey.ssl, buf, sizeof(buf));
 	} while (n > 0);
+	set_nonblocking(rekey.fd, !blocking);
 }
 
 static void wait_readable(void)
 {
-	struct pollfd pfd = { .fd = l.fd, .events = POLLIN };
+	struct pollfd pfd = { .fd = rekey.fd, .events = POLLIN };
 
 	ck_assert_int_eq(poll(&pfd, 1, PATIENCE_MS), 1);
 }
 
-/* All the file while handling the peer's requests; the last result. */
-static ssize_t download(uint64_t *done)
+/* Blocking calls are short ones, with time to read between them. */
+ssize_t rekey_download(uint64_t done)
 {
+	bool blocking = is_blocking();
 	ssize_t n = 0;
 
-	for (*done = 0; *done < DOWNLOAD; read_updates()) {
-		n = tlssf_send(l.ssl, file.fd, (off_t)(1 + *done),
-			       DOWNLOAD - *done);
+	for (; done < rekey_size; rekey_read()) {
+		uint64_t len = rekey_size - done;
+
+		n = tlssf_send(rekey.ssl, rekey_file.fd, (off_t)(1 + done),
+			       blocking && len > 64 * KIB ? 64 * KIB : len);
 		if (n == TLSSF_WANT_WRITE)
-			wait_writable(&l);
+			wait_writable(&rekey);
 		else if (n < 0)
 			break;
 		else
-			*done += (uint64_t)n;
+			done += (uint64_t)n;
 	}
 	return n;
 }
 
-static void tell_update_reader(uint64_t every)
+void rekey_tell_reader(size_t chunk, unsigned int pause_us)
 {
 	struct peer_command c = { .op = PEER_READ, .n = PEER_ALL,
-				  .update_every = every };
+		.chunk = chunk, .pause_us = pause_us,
+		.update_every = rekey_size / REQUESTS };
 
-	ck_assert_int_eq(peer_tell(&l.peer, &c), 0);
+	ck_assert_int_eq(peer_tell(&rekey.peer, &c), 0);
 }
 
 /* What came is the beginning of the file. */
 static void check_prefix(void)
 {
+	const struct peer_report *r = &rekey.report;
 	unsigned char sha[32];
 
-	ck_assert_uint_le(l.report.bytes, DOWNLOAD);
-	ck_assert_int_eq(EVP_Digest(file.map + 1, l.report.bytes, sha, NULL,
+	ck_assert_uint_le(r->bytes, rekey_size);
+	ck_assert_int_eq(EVP_Digest(rekey_file.map + 1, r->bytes, sha, NULL,
 				    EVP_sha256(), NULL), 1);
-	ck_assert_mem_eq(l.report.sha, sha, sizeof(sha));
-	ck_assert_uint_eq(l.report.markers, 0);
+	ck_assert_mem_eq(r->sha, sha, sizeof(sha));
+	ck_assert_uint_eq(r->markers, 0);
+	ck_assert_uint_eq(r->records_in_data, 0);
 	count_comparison();
 }
 
-static void dead_of_rekey(ssize_t n)
+static void dead_of(int reason, ssize_t n)
 {
 	for (int i = 0; i < 4; i++) {
 		/* the alert goes out first */
 		while (n == TLSSF_WANT_WRITE) {
-			wait_writable(&l);
-			n = tlssf_send(l.ssl, file.fd, 0, 1);
+			wait_writable(&rekey);
+			n = tlssf_send(rekey.ssl, rekey_file.fd, 0, 1);
 		}
-		assert_failed(&l, n, EPROTO, TLSSF_REASON_REKEY, true);
-		n = i % 2 ? tlssf_shutdown(l.ssl)
-			  : tlssf_send(l.ssl, file.fd, 0, 1);
+		assert_failed(&rekey, n, EPROTO, reason, true);
+		n = i % 2 ? tlssf_shutdown(rekey.ssl)
+			  : tlssf_send(rekey.ssl, rekey_file.fd, 0, 1);
 	}
 	ERR_clear_error();
-	ck_assert_int_le(SSL_write(l.ssl, "x", 1), 0);
+	ck_assert_int_le(SSL_write(rekey.ssl, "x", 1), 0);
 }
 
 /* A fatal alert that the peer could read: its own key was never wrong. */
-static void expect_alert(ssize_t n)
+void rekey_expect_alert(ssize_t n, int reason)
 {
-	dead_of_rekey(n);
-	hear(&l);
+	dead_of(reason, n);
+	hear(&rekey);
 	check_prefix();
-	ck_assert_int_eq(l.report.end, END_ALERT);
-	ck_assert_int_eq(l.report.alert_in, SSL_AD_INTERNAL_ERROR);
-	ck_assert_int_eq(l.report.alert_out, -1);
+	ck_assert_int_eq(rekey.report.end, END_ALERT);
+	ck_assert_int_eq(rekey.report.alert_in, SSL_AD_INTERNAL_ERROR);
+	ck_assert_int_eq(rekey.report.alert_out, -1);
 }
 
-static void expect_all(ssize_t n, uint64_t done)
+void rekey_expect_all(ssize_t n)
 {
 	struct tlssf_status st;
 
-	ck_assert_msg(n > 0, "%zd: %s", n, tlssf_strerror(l.ssl));
-	ck_assert_uint_eq(done, DOWNLOAD);
-	shutdown_all(&l);
-	hear(&l);
+	ck_assert_msg(n >= 0, "%zd: %s", n, tlssf_strerror(rekey.ssl));
+	shutdown_all(&rekey);
+	hear(&rekey);
 	check_prefix();
-	ck_assert_uint_eq(l.report.bytes, DOWNLOAD);
-	ck_assert_int_eq(l.report.end, END_NOTIFY);
-	ck_assert_uint_ge(l.report.updates, 4);
-	get_status(&l, &st);
+	ck_assert_uint_eq(rekey.report.bytes, rekey_size);
+	ck_assert_int_eq(rekey.report.end, END_NOTIFY);
+	get_status(&rekey, &st);
 	if (st.kernel_tx)
-		ck_assert_uint_eq(st.rekeys, l.report.updates);
+		ck_assert_uint_eq(st.rekeys, rekey.report.updates);
 }
 
-static void run_download(int method)
+static void expect(int method, ssize_t n)
 {
-	bool broken = breaks(method);
-	uint64_t done;
-	ssize_t n;
-
-	tell_update_reader(EVERY);
-	n = download(&done);
-	if (broken)
-		expect_alert(n);
-	else
-		expect_all(n, done);
+	if (rekey_breaks(method)) {
+		rekey_expect_alert(n, TLSSF_REASON_REKEY);
+		return;
+	}
+	rekey_expect_all(n);
+	ck_assert_uint_ge(rekey.report.updates, REQUESTS / 4);
 }
 
 /* ---- the peer asks during a download ---- */
 
-static struct link_conf rekey_conf(void)
+struct link_conf rekey_conf(void)
 {
-	return (struct link_conf){ .nonblocking = true, .sndbuf = SNDBUF,
-		.max_per_call = 64 * KIB, .version = TLS1_3_VERSION };
+	return (struct link_conf){ .nonblocking = true, .sndbuf = BUFFER,
+		.peer.rcvbuf = BUFFER, .max_per_call = 64 * KIB,
+		.version = TLS1_3_VERSION };
+}
+
+/* Non-blocking with a quick reader and with a slow one, or blocking. */
+enum { QUICK, SLOW, BLOCKING, N_PACES };
+
+static struct link_conf pace_conf(int pace)
+{
+	struct link_conf conf = rekey_conf();
+
+	conf.nonblocking = pace != BLOCKING;
+	if (pace == SLOW) {
+		conf.sndbuf = SLOW_SNDBUF;
+		conf.peer.rcvbuf = SLOW_RCVBUF;
+	}
+	return conf;
 }
 
 START_TEST(requested)
 {
-	struct link_conf conf = rekey_conf();
+	struct link_conf conf = pace_conf(_i % N_PACES);
+	int way = _i / N_PACES / 2;
 
-	if (link_open_way(&l, TLS13_WAY(_i), &conf, __func__))
-		run_download(conf.method);
+	conf.client = _i / N_PACES % 2;
+	if (!link_open_way(&rekey, way, &conf, __func__))
+		return;
+	rekey_tell_reader(_i % N_PACES == SLOW ? SLOW_RCVBUF : 0, 0);
+	expect(ways[way].method, rekey_download(0));
 }
 END_TEST
 
-/* Odd loops: the application wants to survive at any price. */
+/* The header, the file and the trailer of one job. */
+START_TEST(requested_in_job)
+{
+	struct link_conf conf = rekey_conf();
+	struct tlssf_job job = { .size = sizeof(job), .fd = rekey_file.fd,
+		.header = rekey_file.map + 1, .header_len = HEADER,
+		.off = 1 + HEADER, .file_len = rekey_size - 2 * HEADER,
+		.trailer = rekey_file.map + 1 + rekey_size - HEADER,
+		.trailer_len = HEADER };
+	int n;
+
+	if (!link_open_way(&rekey, _i, &conf, __func__))
+		return;
+	rekey_tell_reader(0, 0);
+	while ((n = tlssf_send_job(rekey.ssl, &job)) == TLSSF_WANT_WRITE) {
+		wait_writable(&rekey);
+		rekey_read();
+	}
+	expect(ways[_i].method, n);
+}
+END_TEST
+
+/*
+ * With the policy that asks for it, AUTO never ends in that way; by default it
+ * does where the kernel cannot follow.
+ */
 START_TEST(requested_auto)
 {
 	struct link_conf conf = rekey_conf();
 	struct tlssf_status st;
+	ssize_t n;
 
 	conf.key_update = _i ? TLSSF_KEY_UPDATE_USERSPACE
 			     : TLSSF_KEY_UPDATE_END;
-	link_open(&l, &conf);
-	if (!_i) {
-		run_download(auto_method());
+	link_open(&rekey, &conf);
+	rekey_tell_reader(0, 0);
+	n = rekey_download(0);
+	get_status(&rekey, &st);
+	if (conf.key_update == TLSSF_KEY_UPDATE_END) {
+		expect(TLSSF_METHOD_AUTO, n);
 		return;
 	}
-	get_status(&l, &st);
-	if (!kernel_rekeys())
+	if (rekey_breaks(TLSSF_METHOD_AUTO)) {
 		ck_assert_int_eq(st.method, TLSSF_METHOD_USERSPACE);
-	run_download(kernel_rekeys() ? auto_method() : st.method);
+		ck_assert_int_eq(st.reason, TLSSF_REASON_REKEY);
+	}
+	expect(TLSSF_METHOD_USERSPACE, n);
+}
+END_TEST
+
+/* By name, and with that policy: impossible, and the connection is usable. */
+START_TEST(policy_forbids)
+{
+	struct link_conf conf = rekey_conf();
+
+	conf.key_update = TLSSF_KEY_UPDATE_USERSPACE;
+	if (!link_open_way(&rekey, AUTO_WAY - 1, &conf, __func__))
+		return;
+	if (!kernel_rekeys()) {
+		assert_failed(&rekey, tlssf_send(rekey.ssl, rekey_file.fd, 0,
+						 1), EOPNOTSUPP,
+			      TLSSF_REASON_REKEY, false);
+		write_all(&rekey, "still here", 10);
+	} else {
+		deliver(&rekey, &rekey_file, 0, 1000);
+	}
+	shutdown_all(&rekey);
+	expect_end(&rekey, END_NOTIFY);
 }
 END_TEST
 
@@ -216,14 +285,14 @@ START_TEST(application_option)
 
 	conf.options = SSL_OP_ENABLE_KTLS;
 	conf.no_init = _i % 2 == 0;
-	link_open(&l, &conf);
-	if (!kernel_seq(&l, &seq)) {
-		ck_assert_int_ne(expected_cipher(TLS1_3_VERSION,
-						 &ciphers[0]), 1);
+	link_open(&rekey, &conf);
+	if (!kernel_seq(&rekey, &seq)) {
+		ck_assert_int_ne(expected_cipher(TLS1_3_VERSION, ciphers), 1);
 		skip_test("application_option: kernel TLS is not in force");
 		return;
 	}
-	run_download(TLSSF_METHOD_SSL_SENDFILE);
+	rekey_tell_reader(0, 0);
+	expect(TLSSF_METHOD_SSL_SENDFILE, rekey_download(0));
 }
 END_TEST
 #endif
@@ -234,63 +303,60 @@ END_TEST
  */
 START_TEST(interleaved)
 {
-	struct link_conf conf = rekey_conf();
+	struct link_conf conf = pace_conf(SLOW);
 
-	conf.sndbuf = 16384;
-	conf.peer.rcvbuf = 8192;
-	if (!link_open_way(&l, TLS13_WAY(_i), &conf, __func__))
+	if (!link_open_way(&rekey, _i, &conf, __func__))
 		return;
-	if (breaks(conf.method)) {
+	if (rekey_breaks(conf.method)) {
 		skip_test("interleaved, %s: ends at the first, see requested",
-			  ways[TLS13_WAY(_i)].name);
+			  ways[_i].name);
 		return;
 	}
-	tell_update_reader(EVERY / 2);	/* BoringSSL: 32 and no more */
-	for (uint64_t off = 1; off < MIB; off += 10007) {
-		send_all(&l, &file, off, 10007);
-		write_all(&l, file.map + off, 20011);
-		read_updates();
+	rekey_tell_reader(0, 0);
+	for (uint64_t off = 1; off < 3 * MIB; off += 30007) {
+		send_all(&rekey, &rekey_file, off, 10007);
+		write_all(&rekey, rekey_file.map + off, 20011);
+		rekey_read();
 	}
-	shutdown_all(&l);
-	compare(&l);
-	ck_assert_int_eq(l.report.end, END_NOTIFY);
-	ck_assert_uint_ge(l.report.updates, 8);
+	shutdown_all(&rekey);
+	compare(&rekey);
+	ck_assert_int_eq(rekey.report.end, END_NOTIFY);
+	ck_assert_uint_ge(rekey.report.updates, REQUESTS / 4);
 }
 END_TEST
 
-/* ---- before the first call ---- */
+/* ---- before the first call, and in the middle of an SSL_write ---- */
 
-static void update_before_first_call(int type)
+void rekey_peer_update(int type)
 {
-	tell(&l, PEER_KEY_UPDATE, (uint64_t)type);
-	ck_assert_int_eq(hear(&l)->result, 0);
+	tell(&rekey, PEER_KEY_UPDATE, (uint64_t)type);
+	ck_assert_int_eq(hear(&rekey)->result, 0);
 	wait_readable();
-	read_updates();
+	rekey_read();
 }
 
-/* The bridge is there from the handshake on. */
+/*
+ * The bridge is there from the handshake on. A method that takes over starts
+ * with the key that is in use then.
+ */
 START_TEST(before_first_call)
 {
 	struct link_conf conf = rekey_conf();
-	uint64_t done;
-	ssize_t n;
 
-	if (!link_open_way(&l, TLS13_WAY(_i), &conf, __func__))
+	if (!link_open_way(&rekey, _i, &conf, __func__))
 		return;
-	update_before_first_call(SSL_KEY_UPDATE_REQUESTED);
-	/* ktls takes over after it */
-	if (conf.method == TLSSF_METHOD_KTLS || !breaks(conf.method)) {
-		deliver(&l, &file, 1, MIB);
-		shutdown_all(&l);
-		expect_end(&l, END_NOTIFY);
-		ck_assert_uint_eq(l.report.updates, 1);
+	rekey_peer_update(SSL_KEY_UPDATE_REQUESTED);
+	if (rekey_breaks(conf.method) &&
+	    conf.method == TLSSF_METHOD_SSL_SENDFILE) {
+		tell(&rekey, PEER_READ, PEER_ALL);
+		rekey_expect_alert(rekey_download(0), TLSSF_REASON_REKEY);
+		ck_assert_uint_eq(rekey.report.bytes, 0);
 		return;
 	}
-	n = download(&done);
-	ck_assert_uint_eq(done, 0);
-	tell(&l, PEER_READ, PEER_ALL);
-	expect_alert(n);
-	ck_assert_uint_eq(l.report.bytes, 0);
+	deliver(&rekey, &rekey_file, 1, MIB);
+	shutdown_all(&rekey);
+	expect_end(&rekey, END_NOTIFY);
+	ck_assert_uint_eq(rekey.report.updates, 1);
 }
 END_TEST
 
@@ -302,74 +368,90 @@ START_TEST(not_requested)
 {
 	struct link_conf conf = rekey_conf();
 
-	if (!link_open_way(&l, TLS13_WAY(_i / 2), &conf, __func__))
+	if (!link_open_way(&rekey, _i / 2, &conf, __func__))
 		return;
 	if (_i % 2)
-		deliver(&l, &file, 1, 1000);
-	update_before_first_call(SSL_KEY_UPDATE_NOT_REQUESTED);
-	if (conf.method == TLSSF_METHOD_SSL_SENDFILE && breaks(conf.method) &&
+		deliver(&rekey, &rekey_file, 1, 1000);
+	rekey_peer_update(SSL_KEY_UPDATE_NOT_REQUESTED);
+	if (conf.method == TLSSF_METHOD_SSL_SENDFILE && !kernel_rekeys() &&
 	    OpenSSL_version_num() >= 0x30200000L) {
-		tell(&l, PEER_READ, PEER_ALL);
-		dead_of_rekey(tlssf_send(l.ssl, file.fd, 0, 1));
-		hear(&l);
-		ck_assert_int_eq(l.report.end, END_ALERT);
+		tell(&rekey, PEER_READ, PEER_ALL);
+		dead_of(TLSSF_REASON_REKEY,
+			tlssf_send(rekey.ssl, rekey_file.fd, 0, 1));
+		ck_assert_int_eq(hear(&rekey)->end, END_ALERT);
 		return;
 	}
-	deliver(&l, &file, 1, MIB);
-	shutdown_all(&l);
-	expect_end(&l, END_NOTIFY);
-	ck_assert_uint_eq(l.report.updates, 0);
+	deliver(&rekey, &rekey_file, 1, MIB);
+	shutdown_all(&rekey);
+	expect_end(&rekey, END_NOTIFY);
+	ck_assert_uint_eq(rekey.report.updates, 0);
 }
 END_TEST
 
-/* ---- our own side ---- */
-
-/* Odd loops leave the sending of the message to the next tlssf_send. */
-START_TEST(own_update)
+/* An SSL_write that the socket has stopped: OpenSSL answers after it. */
+START_TEST(in_ssl_write)
 {
-	struct link_conf conf = rekey_conf();
-	ssize_t n;
+	struct link_conf conf = pace_conf(SLOW);
+	uint64_t half = rekey_size / 8, begun = 1000;
+	const unsigned char *rest = rekey_file.map + 1 + begun;
+	int len = (int)(half - begun), n;
 
-	if (!link_open_way(&l, TLS13_WAY(_i / 2), &conf, __func__))
+	if (!link_open_way(&rekey, _i, &conf, __func__))
 		return;
-	deliver(&l, &file, 0, 1000);
-	tell(&l, PEER_READ, PEER_ALL);
-	ck_assert_int_eq(SSL_key_update(l.ssl, SSL_KEY_UPDATE_NOT_REQUESTED),
-			 1);
-	if (_i % 2 == 0)
-		SSL_do_handshake(l.ssl);
-	if (!breaks(conf.method)) {
-		send_all(&l, &file, 1, MIB);
-		shutdown_all(&l);
-		compare(&l);
-		ck_assert_int_eq(l.report.end, END_NOTIFY);
-		ck_assert_uint_eq(l.report.updates, 1);
+	ck_assert_int_eq(tlssf_send(rekey.ssl, rekey_file.fd, 1, begun),
+			 (ssize_t)begun);
+	ck_assert_int_le(SSL_write(rekey.ssl, rest, len), 0);
+	rekey_peer_update(SSL_KEY_UPDATE_REQUESTED);
+	tell(&rekey, PEER_READ, PEER_ALL);
+	for (;;) {
+		ERR_clear_error();
+		n = SSL_write(rekey.ssl, rest, len);
+		if (n > 0 ||
+		    SSL_get_error(rekey.ssl, n) != SSL_ERROR_WANT_WRITE)
+			break;
+		wait_writable(&rekey);
+	}
+	if (rekey_breaks(conf.method)) {
+		rekey_expect_alert(rekey_download(half), TLSSF_REASON_REKEY);
 		return;
 	}
-	n = tlssf_send(l.ssl, file.fd, 1, MIB);
-	dead_of_rekey(n);
-	compare(&l);
-	ck_assert_int_eq(l.report.end, END_ALERT);
-	ck_assert_int_eq(l.report.alert_in, SSL_AD_INTERNAL_ERROR);
+	ck_assert_int_eq(n, len);
+	rekey_expect_all(rekey_download(half));
+	ck_assert_uint_eq(rekey.report.updates, 1);
 }
 END_TEST
+
+/* Of each two ways the second is TLS 1.3. */
+static void add_tests(TCase *tc)
+{
+	for (int way = first_way() + 1; way < end_of_ways(); way += 2) {
+		tcase_add_loop_test(tc, requested, 2 * N_PACES * way,
+				    2 * N_PACES * (way + 1));
+		tcase_add_loop_test(tc, requested_in_job, way, way + 1);
+		tcase_add_loop_test(tc, interleaved, way, way + 1);
+		tcase_add_loop_test(tc, before_first_call, way, way + 1);
+		tcase_add_loop_test(tc, not_requested, 2 * way, 2 * way + 2);
+		tcase_add_loop_test(tc, in_ssl_write, way, way + 1);
+	}
+	tcase_add_loop_test(tc, requested_auto, 0, 2);
+	tcase_add_test(tc, policy_forbids);
+#ifndef OPENSSL_IS_BORINGSSL
+	tcase_add_loop_test(tc, application_option, 0, 2);
+#endif
+}
 
 int main(void)
 {
 	Suite *suite = suite_create("e2e_rekey");
-	TCase *tc = add_case(suite, "KeyUpdate", 30);
+	TCase *tc = add_case(suite, "KeyUpdate", full_run() ? 120 : 30);
 
 	warm_up();
-	file_make(&file, DOWNLOAD + KIB);
+	rekey_size = full_run() ? 64 * MIB : 4 * MIB;
+	file_make(&rekey_file, rekey_size + KIB);
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_loop_test(tc, requested, 0, N_WAYS / 2);
-	tcase_add_loop_test(tc, requested_auto, 0, 2);
-	tcase_add_loop_test(tc, interleaved, 0, N_WAYS / 2);
-#ifndef OPENSSL_IS_BORINGSSL
-	tcase_add_loop_test(tc, application_option, 0, 2);
-#endif
-	tcase_add_loop_test(tc, before_first_call, 0, N_WAYS / 2);
-	tcase_add_loop_test(tc, not_requested, 0, N_WAYS);
-	tcase_add_loop_test(tc, own_update, 0, N_WAYS);
+	add_tests(tc);
+	tc = add_case(suite, "our own", 30);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	add_own_tests(tc);
 	return run_suite("e2e_rekey", suite);
 }

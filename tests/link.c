@@ -32,6 +32,8 @@ const struct way ways[N_WAYS] = {
 #endif
 	{ TLSSF_METHOD_KTLS, TLS1_2_VERSION, "ktls tls12" },
 	{ TLSSF_METHOD_KTLS, TLS1_3_VERSION, "ktls tls13" },
+	{ TLSSF_METHOD_AUTO, TLS1_2_VERSION, "auto tls12" },
+	{ TLSSF_METHOD_AUTO, TLS1_3_VERSION, "auto tls13" },
 };
 
 SSL_CTX *test_ctx(const struct link_conf *conf)
@@ -131,6 +133,11 @@ void link_handshake(struct link *l)
 int first_way(void)
 {
 	return in_guest() && !full_run() ? KERNEL_WAYS : 0;
+}
+
+int end_of_ways(void)
+{
+	return in_guest() && !full_run() ? AUTO_WAY : N_WAYS;
 }
 
 /* ktls: not yet, the first send takes over. */

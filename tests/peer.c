@@ -61,14 +61,18 @@ static void on_message(int write_p, int version, int type, const void *buf,
 	(void)version;
 	if (write_p || !c->connected || !len)
 		return;
-	if (type == SSL3_RT_HEADER)
+	if (type == SSL3_RT_HEADER) {
 		c->report.records++;
+		c->report.key_records++;
+	}
 	if (v13 ? type == SSL3_RT_INNER_CONTENT_TYPE &&
 		  p[0] == SSL3_RT_APPLICATION_DATA
 		: type == SSL3_RT_HEADER && p[0] == SSL3_RT_APPLICATION_DATA)
 		c->report.data_records++;
-	if (type == SSL3_RT_HANDSHAKE && p[0] == SSL3_MT_KEY_UPDATE)
+	if (type == SSL3_RT_HANDSHAKE && p[0] == SSL3_MT_KEY_UPDATE) {
 		c->report.updates++;
+		c->report.key_records = 0;
+	}
 }
 
 static void on_info(const SSL *ssl, int where, int value)

@@ -73,7 +73,8 @@ struct peer_report {
 	unsigned char sha[32];	/* SHA-256 of those */
 	uint64_t total;		/* bytes read since the handshake */
 	uint64_t records;	/* protected records read, of any type */
-	uint64_t data_records;	/* of those, application data */
+	uint64_t key_records;	/* of those, since the last KeyUpdate */
+	uint64_t data_records;	/* application data */
 	size_t max_record;	/* longest body on the wire, as sealed */
 	unsigned int nonce_repeats; /* explicit nonces seen twice (TLS 1.2) */
 	unsigned int markers;	/* MARKER seen on the wire, unprotected */

@@ -22,14 +22,6 @@ static inline int SSL_set_ciphersuites(SSL *ssl, const char *names)
 	return 1;
 }
 
-static inline int SSL_read_ex(SSL *ssl, void *buf, size_t len, size_t *got)
-{
-	int n = SSL_read(ssl, buf, (int)len);
-
-	*got = n > 0 ? (size_t)n : 0;
-	return n > 0;
-}
-
 #else
 
 #define LIBRARY_KTLS		1

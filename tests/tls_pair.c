@@ -173,14 +173,17 @@ void pair_close(struct pair *p)
 
 size_t pair_read(struct pair *p, void *buf, size_t cap)
 {
-	size_t n = 0, got;
-	int err;
+	size_t n = 0;
+	int r = 1, err;
 
-	while (n < cap && SSL_read_ex(p->peer, (char *)buf + n, cap - n, &got))
-		n += got;
+	while (n < cap && r > 0) {
+		r = SSL_read(p->peer, (char *)buf + n, (int)(cap - n));
+		if (r > 0)
+			n += (size_t)r;
+	}
 	if (n == cap)
 		return n;
-	err = SSL_get_error(p->peer, 0);
+	err = SSL_get_error(p->peer, r);
 	ck_assert_msg(err == SSL_ERROR_WANT_READ ||
 		      err == SSL_ERROR_ZERO_RETURN,
 		      "the peer cannot go on: SSL error %d", err);

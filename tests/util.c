@@ -217,6 +217,16 @@ bool survives_rekey(void)
 	return OpenSSL_version_num() >= 0x30200000L && kernel_rekeys();
 }
 
+int auto_method(int version, const struct cipher *c, uint64_t sent)
+{
+	if (!kernel_can(version, c))
+		return TLSSF_METHOD_USERSPACE;
+	if (LIBRARY_KTLS && (version == TLS1_2_VERSION || survives_rekey()))
+		return TLSSF_METHOD_SSL_SENDFILE;
+	return sent >= TAKEOVER_PAYS ? TLSSF_METHOD_KTLS
+				     : TLSSF_METHOD_USERSPACE;
+}
+
 /* ---- files ---- */
 
 static void fill_block(unsigned char *p, uint64_t block)

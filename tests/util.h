@@ -58,6 +58,9 @@ bool kernel_can(int version, const struct cipher *c);
 bool kernel_rekeys(void);
 /* The TLS library's own kernel TLS survives a KeyUpdate. */
 bool survives_rekey(void);
+/* What AUTO must take when `sent` bytes were asked for in all. */
+int auto_method(int version, const struct cipher *c, uint64_t sent);
+#define TAKEOVER_PAYS	(128 * KIB)
 
 /* ---- files: all of them are the pattern ---- */
 
@@ -116,19 +119,22 @@ struct way {
 	const char *name;
 };
 #ifdef OPENSSL_IS_BORINGSSL
-#define N_WAYS 4	/* userspace, ktls */
+#define N_WAYS 6	/* userspace, ktls, auto */
 #else
-#define N_WAYS 6	/* userspace, ssl_sendfile, ktls */
+#define N_WAYS 8	/* userspace, ssl_sendfile, ktls, auto */
 #endif
 extern const struct way ways[N_WAYS];
 /*
  * Run a loop test `per_way` times for each. The user-space ways do not depend
- * on the kernel: in a guest only e2e_matrix runs them, unless TLSSF_FULL.
+ * on the kernel, and what AUTO comes to there is run by name: in a guest only
+ * e2e_matrix runs these, unless TLSSF_FULL.
  */
 #define add_ways(tc, test, per_way) \
 	tcase_add_loop_test(tc, test, (int)(per_way) * first_way(), \
-			    (int)(per_way) * N_WAYS)
+			    (int)(per_way) * end_of_ways())
 int first_way(void);
+int end_of_ways(void);
+#define AUTO_WAY	(N_WAYS - 2)	/* and up to there the kernel's */
 #define KERNEL_WAYS	2	/* from there on */
 #define TLS12_WAY(i)	(2 * (i))
 #define TLS13_WAY(i)	(2 * (i) + 1)

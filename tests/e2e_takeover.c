@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking the keys over in the middle of a connection, whatever was before:
+ * tickets, resumption, early data, records of the application's own, key
+ * updates. Where the kernel takes keys, it gets them; elsewhere AUTO keeps
+ * them, and all of this is tried on that.
+ */
+#include "e2e_takeover.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ENOUGH		(TAKEOVER_PAYS + 1001)
+#define EARLY		5000	/* bytes of early data */
+#define WAIT_MS		20000
+#define SEARCHED	4096	/* sequence numbers, and generations of keys */
+#define GENERATIONS	16
+
+const int versions[N_VERSIONS] = { TLS1_2_VERSION, TLS1_3_VERSION };
+struct link tk;
+struct file tk_file;
+
+static void setup(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	memset(&tk, 0, sizeof(tk));
+}
+
+static void teardown(void)
+{
+	link_close(&tk);
+}
+
+/* ---- shared ---- */
+
+bool tk_kernel(int version)
+{
+	return kernel_can(version, ciphers);
+}
+
+struct link_conf tk_conf(int version)
+{
+	return (struct link_conf){ .version = version,
+		.method = tk_kernel(version) ? TLSSF_METHOD_KTLS
+					     : TLSSF_METHOD_AUTO };
+}
+
+/* By the kernel's own word, and by what the peer has decrypted. */
+static void check_taken(struct link *l)
+{
+	int version = SSL_version(l->ssl);
+	struct tlssf_status st;
+	uint64_t seq;
+
+	get_status(l, &st);
+	ck_assert_msg(st.takeover == 1, "%s in force, reason %s",
+		      tlssf_method_name(st.method),
+		      tlssf_reason_name(st.reason));
+	ck_assert_int_eq(st.kernel_tx, tk_kernel(version));
+	ck_assert_int_eq(st.kernel_tx, kernel_seq(l, &seq));
+	if (st.kernel_tx) {
+		ck_assert_int_eq(st.method, TLSSF_METHOD_KTLS);
+		ck_assert_uint_eq(seq, l->report.key_records +
+				       (version == TLS1_2_VERSION));
+	}
+}
+
+void tk_take(struct link *l)
+{
+	tell_read(l, l->bytes + ENOUGH, 0, 0);
+	send_all(l, &tk_file, 1, ENOUGH);
+	flush_all(l);
+	compare(l);
+	check_taken(l);
+}
+
+void tk_refused(struct link *l, int reason)
+{
+	struct tlssf_status st;
+	ssize_t n = 0;
+
+	get_status(l, &st);
+	if (!tk_kernel(st.version)) {
+		deliver(l, &tk_file, 1, ENOUGH);
+		get_status(l, &st);
+		ck_assert_int_eq(st.takeover, 0);
+		ck_assert_int_eq(st.method, TLSSF_METHOD_USERSPACE);
+		return;
+	}
+	for (int i = 0; i < 3 && n >= 0; i++) {
+		n = tlssf_send(l->ssl, tk_file.fd, 1, ENOUGH);
+		if (n > 0)
+			want_file(l, &tk_file, 1, (size_t)n);
+	}
+	assert_failed(l, n, EOPNOTSUPP, reason, false);
+	sync_peer(l);
+}
+
+void tk_ends_well(struct link *l)
+{
+	struct tlssf_job job = { .size = sizeof(job), .fd = tk_file.fd,
+		.header = "header", .header_len = 6, .off = 3,
+		.file_len = 70001, .trailer = "trailer", .trailer_len = 7 };
+
+	tell_read(l, l->bytes + 7 + 30001 + 6 + 70001 + 7 + 20000, 0, 0);
+	write_all(l, "between", 7);
+	send_all(l, &tk_file, 4097, 30001);
+	want_bytes(l, job.header, job.header_len);
+	want_file(l, &tk_file, 3, 70001);
+	want_bytes(l, job.trailer, job.trailer_len);
+	job_all(l, &job);
+	write_all(l, tk_file.map, 20000);
+	flush_all(l);
+	compare(l);
+	shutdown_all(l);
+	expect_end(l, END_NOTIFY);
+	ck_assert_int_eq(l->report.alert_out, -1);
+}
+
+/*
+ * Straight to the socket, SSL_write may say that it has sent: a kernel that
+ * seals takes bytes for a direction that was shut.
+ */
+void tk_is_cut(struct link *l)
+{
+	ERR_clear_error();
+	SSL_write(l->ssl, MARKER, MARKER_LEN);
+	ck_assert_int_eq(tlssf_send(l->ssl, tk_file.fd, 0, 70000),
+			 TLSSF_ERROR);
+	ck_assert_int_eq(tlssf_shutdown(l->ssl), TLSSF_ERROR);
+	ERR_clear_error();
+	ck_assert_int_le(SSL_write(l->ssl, MARKER, MARKER_LEN), 0);
+	SSL_shutdown(l->ssl);
+	expect_end(l, END_EOF);
+	ck_assert_int_eq(l->report.alert_in, -1);
+	ck_assert_int_ne(l->report.alert_out, SSL_AD_BAD_RECORD_MAC);
+}
+
+/* ---- what the library has sent before ---- */
+
+static const int ticket_numbers[] = { 0, 1, 2, 5 };
+
+/* TLS 1.2 has one or none, and before the Finished. */
+START_TEST(tickets)
+{
+	struct link_conf conf = tk_conf(versions[_i % 2]);
+	int number = ticket_numbers[_i / 2];
+
+	if (conf.version == TLS1_3_VERSION)
+		conf.tickets = number + 1;
+	else if (number == 0)
+		conf.options = SSL_OP_NO_TICKET;
+	link_open(&tk, &conf);
+	tk_take(&tk);
+	tk_ends_well(&tk);
+}
+END_TEST
+
+/* By ticket, or by an identifier in the server's cache. */
+#ifdef OPENSSL_IS_BORINGSSL
+#define RESUMPTIONS	3	/* TLS 1.3 by ticket only */
+#else
+#define RESUMPTIONS	4
+#endif
+
+START_TEST(resumed)
+{
+	struct link_conf conf = tk_conf(versions[_i % 2]);
+
+	conf.options = _i / 2 ? SSL_OP_NO_TICKET : 0;
+	conf.ctx = test_ctx(&conf);
+	ck_assert_int_eq(SSL_CTX_set_session_id_context(conf.ctx,
+				(const unsigned char *)"test", 4), 1);
+	for (int i = 0; i < 3; i++) {
+		link_open(&tk, &conf);
+		ck_assert_int_eq(tk.report.resumed, i > 0);
+		tk_take(&tk);
+		tk_ends_well(&tk);
+		link_close(&tk);
+		conf.peer.resume = true;
+	}
+	SSL_CTX_free(conf.ctx);
+}
+END_TEST
+
+#ifndef OPENSSL_IS_BORINGSSL	/* for 0-RTT there see e2e_peer */
+/* The server's side: what came early, and an answer before the Finished. */
+static void accept_early(void)
+{
+	char buf[EARLY];
+	size_t all = 0, n;
+	int r;
+
+	do {
+		r = SSL_read_early_data(tk.ssl, buf, sizeof(buf), &n);
+		ck_assert_int_ne(r, SSL_READ_EARLY_DATA_ERROR);
+		all += n;
+		if (r == SSL_READ_EARLY_DATA_SUCCESS && all == EARLY) {
+			ck_assert_int_eq(SSL_write_early_data(tk.ssl, "half",
+							      4, &n), 1);
+			want_bytes(&tk, "half", 4);
+			assert_failed(&tk, tlssf_send(tk.ssl, tk_file.fd, 0,
+						      1),
+				      EINVAL, TLSSF_REASON_HANDSHAKE, false);
+		}
+	} while (r != SSL_READ_EARLY_DATA_FINISH);
+	ck_assert_uint_eq(all, EARLY);
+}
+
+/* Accepted 0-RTT data, and half-RTT data under the same key as ours. */
+START_TEST(early_data)
+{
+	struct link_conf conf = tk_conf(TLS1_3_VERSION);
+
+	conf.ctx = test_ctx(&conf);
+	SSL_CTX_set_max_early_data(conf.ctx, 16384);
+	link_open(&tk, &conf);
+	tk_take(&tk);
+	tk_ends_well(&tk);	/* or the session is forgotten */
+	link_close(&tk);
+	conf.peer.resume = true;
+	conf.peer.early = EARLY;
+	conf.no_handshake = true;
+	link_open(&tk, &conf);
+	SSL_CTX_free(conf.ctx);
+	accept_early();
+	link_handshake(&tk);
+	ck_assert_int_eq(tk.report.resumed, 1);
+	ck_assert_int_eq(tk.report.early, 1);
+	tk_take(&tk);
+	tk_ends_well(&tk);
+}
+END_TEST
+
+/*
+ * The socket fills up with tickets; the handshake is finished late. The peer
+ * has long finished its own, and reads nothing until told.
+ */
+START_TEST(tickets_unsent)
+{
+	struct link_conf conf = tk_conf(TLS1_3_VERSION);
+	struct pollfd pfd = { .events = POLLOUT };
+	int r, waits = 0;
+
+	conf.tickets = 60 + 1;
+	conf.no_handshake = conf.nonblocking = true;
+	conf.sndbuf = 4608;
+	conf.peer.rcvbuf = 2304;
+	link_open(&tk, &conf);
+	pfd.fd = tk.fd;
+	pfd.events = POLLIN;
+	while ((r = SSL_do_handshake(tk.ssl)) != 1 &&
+	       SSL_get_error(tk.ssl, r) == SSL_ERROR_WANT_READ)
+		ck_assert_int_eq(poll(&pfd, 1, WAIT_MS), 1);
+	ck_assert_int_eq(hear(&tk)->result, 0);
+	pfd.events = POLLOUT;
+	while (r != 1 && poll(&pfd, 1, 200) == 1)	/* the peer is deaf */
+		r = SSL_do_handshake(tk.ssl);
+	ck_assert_int_eq(SSL_get_error(tk.ssl, r), SSL_ERROR_WANT_WRITE);
+	assert_failed(&tk, tlssf_send(tk.ssl, tk_file.fd, 0, 1), EINVAL,
+		      TLSSF_REASON_HANDSHAKE, false);
+	tell(&tk, PEER_READ, 5);
+	while ((r = SSL_do_handshake(tk.ssl)) != 1 && waits++ < 1000)
+		ck_assert_int_eq(poll(&pfd, 1, WAIT_MS), 1);
+	ck_assert_int_eq(r, 1);
+	write_all(&tk, "hello", 5);
+	compare(&tk);
+	tk_take(&tk);
+	tk_ends_well(&tk);
+}
+END_TEST
+
+#endif
+
+/* ---- what the application has sent before ---- */
+
+static void write_records(unsigned int n)
+{
+	tell_read(&tk, n, 0, 0);
+	for (unsigned int i = 0; i < n; i++)
+		write_all(&tk, "r", 1);
+	compare(&tk);
+}
+
+START_TEST(records_before)
+{
+	static const unsigned int numbers[] = { 1, 100, SEARCHED - 10 };
+	struct link_conf conf = tk_conf(versions[_i % 2]);
+	unsigned int n = numbers[_i / 2];
+
+	link_open(&tk, &conf);
+	write_records(n > 1000 && in_guest() && !full_run() ? 1000 : n);
+	tk_take(&tk);
+	tk_ends_well(&tk);
+}
+END_TEST
+
+/* A search has an end: then the connection stays as it is. */
+START_TEST(too_many_before)
+{
+	struct link_conf conf = tk_conf(versions[_i]);
+
+	link_open(&tk, &conf);
+	write_records(SEARCHED + 10);
+	tk_refused(&tk, TLSSF_REASON_SEQUENCE_NOT_FOUND);
+	write_all(&tk, "still here", 10);
+	shutdown_all(&tk);
+	expect_end(&tk, END_NOTIFY);
+}
+END_TEST
+
+static void update_own_key(unsigned int times)
+{
+	for (unsigned int i = 0; i < times; i++) {
+		ck_assert_int_eq(SSL_key_update(tk.ssl,
+				SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		write_records(2);
+	}
+}
+
+/* Which are not logged, so the key of the handshake is an old one. */
+START_TEST(updates_before)
+{
+	static const unsigned int numbers[] = { 1, 2, GENERATIONS - 1 };
+	struct link_conf conf = tk_conf(TLS1_3_VERSION);
+
+	link_open(&tk, &conf);
+	update_own_key(numbers[_i]);
+	tk_take(&tk);
+	tk_ends_well(&tk);
+}
+END_TEST
+
+#ifndef OPENSSL_IS_BORINGSSL	/* which tells the present key */
+START_TEST(too_many_updates_before)
+{
+	struct link_conf conf = tk_conf(TLS1_3_VERSION);
+
+	link_open(&tk, &conf);
+	update_own_key(GENERATIONS);
+	tk_refused(&tk, TLSSF_REASON_SEQUENCE_NOT_FOUND);
+	write_all(&tk, "still here", 10);
+	shutdown_all(&tk);
+	expect_end(&tk, END_NOTIFY);
+}
+END_TEST
+#endif
+
+/* ---- */
+
+static void add_before_tests(TCase *tc)
+{
+	tcase_add_loop_test(tc, tickets, 0, 8);
+	tcase_add_loop_test(tc, resumed, 0, RESUMPTIONS);
+	tcase_add_loop_test(tc, records_before, 0, 6);
+	tcase_add_loop_test(tc, too_many_before, in_guest() ? 1 : 0, 2);
+	tcase_add_loop_test(tc, updates_before, 0, 3);
+#ifndef OPENSSL_IS_BORINGSSL
+	tcase_add_test(tc, tickets_unsent);
+	tcase_add_test(tc, early_data);
+	tcase_add_test(tc, too_many_updates_before);
+#endif
+}
+
+static void add_tests(Suite *suite, const char *name, void (*add)(TCase *))
+{
+	TCase *tc = add_case(suite, name, 30);
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	add(tc);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("e2e_takeover");
+
+	warm_up();
+	file_make(&tk_file, MIB);
+	add_tests(suite, "before", add_before_tests);
+	add_tests(suite, "BIOs", add_bio_tests);
+	add_tests(suite, "life", add_life_tests);
+	add_tests(suite, "peer", add_peer_tests);
+	add_tests(suite, "why", add_why_tests);
+	add_tests(suite, "client", add_client_tests);
+	return run_suite("e2e_takeover", suite);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* Forked, duplicated, cleared, freed, its descriptor used by another. */
+#include "e2e_takeover.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct link second;
+
+static void open_taken(int i)
+{
+	struct link_conf conf = tk_conf(versions[i % 2]);
+
+	link_open(&tk, &conf);
+	tk_take(&tk);
+}
+
+/* ---- another process ---- */
+
+/* It has all the keys, and may use none of them. */
+static int child(void)
+{
+	for (int i = 0; i < 2; i++) {
+		ERR_clear_error();
+		if (SSL_write(tk.ssl, "child", 5) > 0)
+			return 1;
+		if (tlssf_send(tk.ssl, tk_file.fd, 0, 1000) != TLSSF_ERROR ||
+		    errno != EPERM)
+			return 2;
+		if (tlssf_shutdown(tk.ssl) != TLSSF_ERROR)
+			return 3;
+	}
+	ERR_clear_error();
+	if (SSL_shutdown(tk.ssl) > 0)
+		return 4;
+	SSL_free(tk.ssl);
+	return 0;
+}
+
+START_TEST(forked)
+{
+	int status;
+	pid_t pid;
+
+	open_taken(_i);
+	pid = fork();
+	if (pid == 0)
+		_exit(child());
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+	tk_ends_well(&tk);
+}
+END_TEST
+
+/* ---- the end of it ---- */
+
+#ifndef OPENSSL_IS_BORINGSSL	/* which has no SSL_dup() */
+/* Of a connected SSL the duplicate is the SSL itself. */
+START_TEST(duplicated)
+{
+	SSL *copy;
+
+	open_taken(_i);
+	copy = SSL_dup(tk.ssl);
+	ck_assert_ptr_nonnull(copy);
+	SSL_free(copy);
+	write_all(&tk, "one", 3);
+	copy = SSL_dup(tk.ssl);
+	SSL_free(tk.ssl);
+	tk.ssl = copy;
+	tk_ends_well(&tk);
+}
+END_TEST
+#endif
+
+/* Without a good-bye: the peer sees no clean end. */
+START_TEST(freed)
+{
+	open_taken(_i);
+	SSL_free(tk.ssl);
+	tk.ssl = NULL;
+	close(tk.fd);
+	tk.fd = 0;
+	expect_end(&tk, END_EOF);
+}
+END_TEST
+
+/* ---- its number is another's ---- */
+
+/* The socket of `second` gets the number that was that of `tk`. */
+static void reuse_number(struct link_conf *conf)
+{
+	link_open(&second, conf);
+	ck_assert_int_eq(dup2(second.fd, tk.fd), tk.fd);
+	close(second.fd);
+	second.fd = tk.fd;
+	tk.fd = 0;
+}
+
+/* The old connection is freed late, and must not touch the new one. */
+START_TEST(number_reused)
+{
+	struct link_conf conf = tk_conf(versions[_i % 2]);
+
+	open_taken(_i);
+	conf.no_handshake = true;
+	reuse_number(&conf);
+	SSL_free(tk.ssl);
+	tk.ssl = NULL;
+	expect_end(&tk, END_EOF);
+	SSL_set_fd(second.ssl, second.fd);
+	link_handshake(&second);
+	tk_take(&second);
+	tk_ends_well(&second);
+	link_close(&second);
+}
+END_TEST
+
+/* The same SSL again, on another socket of that number. */
+enum { SAME_BIO, NEW_FD, NEW_FD_FIRST, N_ORDERS };
+
+START_TEST(cleared)
+{
+	struct link_conf conf = tk_conf(versions[_i % 2]);
+	int order = _i / 2;
+
+	open_taken(_i);
+	conf.no_handshake = true;
+	reuse_number(&conf);
+	if (order == NEW_FD_FIRST)
+		ck_assert_int_eq(SSL_set_fd(tk.ssl, second.fd), 1);
+	ck_assert_int_eq(SSL_clear(tk.ssl), 1);
+	if (order == NEW_FD)
+		ck_assert_int_eq(SSL_set_fd(tk.ssl, second.fd), 1);
+	SSL_free(second.ssl);
+	second.ssl = tk.ssl;
+	tk.ssl = NULL;
+	expect_end(&tk, END_EOF);
+	link_handshake(&second);
+	tk_take(&second);
+	tk_ends_well(&second);
+	link_close(&second);
+}
+END_TEST
+
+void add_life_tests(TCase *tc)
+{
+	tcase_add_loop_test(tc, forked, 0, 2);
+#ifndef OPENSSL_IS_BORINGSSL
+	tcase_add_loop_test(tc, duplicated, 0, 2);
+#endif
+	tcase_add_loop_test(tc, freed, 0, 2);
+	tcase_add_loop_test(tc, number_reused, 0, 2);
+	tcase_add_loop_test(tc, cleared, 0, 2 * N_ORDERS);
+}
