@@ -9,9 +9,14 @@
 #define PLAIN	100
 #define TAG	16
 
-static const int aeads[] = { TLSSF_AES_128_GCM, TLSSF_AES_256_GCM,
-			     TLSSF_AES_128_CCM, TLSSF_CHACHA20_POLY1305 };
-#define N_KEYS	8	/* each with both versions */
+static const int aeads[] = { TLSSF_CHACHA20_POLY1305, TLSSF_AES_128_GCM,
+			     TLSSF_AES_256_GCM, TLSSF_AES_128_CCM };
+/* each with both versions */
+#ifdef OPENSSL_IS_BORINGSSL
+#define N_KEYS	6	/* it has no CCM */
+#else
+#define N_KEYS	8
+#endif
 
 static struct kernel_key key;
 static struct tl_aead *opener, *sealer;
@@ -67,6 +72,7 @@ START_TEST(round_trip)
 	for (size_t len = 0; len <= PLAIN; len++)
 		for (int t = 0; t < 3; t++) {
 			size_t n = sealed(types[t], len);
+			unsigned char *at = rec + tlssf_record_start(&key);
 
 			ck_assert_int_eq(opens(n), 0);
 			ck_assert_int_eq(o.type, types[t]);
@@ -75,8 +81,8 @@ START_TEST(round_trip)
 			ck_assert_mem_eq(out, plain, len);
 			/* in place */
 			ck_assert_int_eq(tlssf_record_open(&key, opener, rec,
-							   n, rec, &o), 0);
-			ck_assert_mem_eq(rec, plain, len);
+							   n, at, &o), 0);
+			ck_assert_mem_eq(at, plain, len);
 		}
 	drop_key();
 }
@@ -204,6 +210,6 @@ int main(void)
 	tcase_add_loop_test(tc, nothing_else_opens, 0, N_KEYS);
 	tcase_add_loop_test(tc, may_begin, 0, N_KEYS);
 	tcase_add_loop_test(tc, padding, 0, N_KEYS / 2);
-	tcase_add_loop_test(tc, explicit_nonces, 0, 3);
+	tcase_add_loop_test(tc, explicit_nonces, 1, N_KEYS / 2);
 	return run_suite("unit_record", suite);
 }

@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# What tests/vm/fetch and tests/vm/root share.
+# shellcheck disable=SC2034 # used there
+
+cache=$(realpath -m "${TLSSF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tlssf}")
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+PATH+=:/usr/sbin:/sbin
+
+die() {
+	echo "tests/vm/${0##*/}: $*" >&2
+	exit 125
+}
+
+# need COMMAND=PACKAGE...: install the packages whose command is missing.
+need() {
+	local pair missing=()
+	for pair; do
+		command -v "${pair%=*}" >/dev/null || missing+=("${pair#*=}")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	[ "$(id -u)" = 0 ] || die "please install: ${missing[*]}"
+	echo "tests/vm/${0##*/}: installing ${missing[*]}" >&2
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 \
+		install -y --no-install-recommends "${missing[@]}" \
+		>/dev/null || die "cannot install ${missing[*]}"
+}
+
+# Where this machine gets Debian from.
+archive() {
+	local site
+	# shellcheck disable=SC2016 # apt expands these
+	site=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(SITE)' \
+		'Created-By: Packages' |
+		awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
+	[ -n "$site" ] || die "apt knows no Debian archive (apt-get update?)"
+	echo "$site"
+}
