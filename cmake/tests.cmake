@@ -37,7 +37,7 @@ if(TLSSF_TLS STREQUAL boringssl)
 	# these speak of SSL_sendfile(), or seal with OpenSSL's EVP, or of
 	# neither library
 	list(REMOVE_ITEM programs unit_conn unit_kernel_send unit_probe
-		unit_keysched unit_record kernel_facts)
+		kernel_facts)
 endif()
 
 # The other end of the e2e tests: plain OpenSSL, whatever they are linked with.

@@ -283,7 +283,8 @@ static uint64_t clock_ms(clockid_t clock)
 START_TEST(blocking_timeout)
 {
 	struct timeval limit = { .tv_usec = 300000 };
-	uint64_t start, cpu;
+	bool takes = ways[_i].method == TLSSF_METHOD_KTLS;
+	uint64_t start, cpu, least = 400;
 	ssize_t n;
 
 	if (!open_for(_i * cases(), false, __func__))
@@ -294,10 +295,14 @@ START_TEST(blocking_timeout)
 		want_file(&l, &file, 0, (size_t)n);
 	start = clock_ms(CLOCK_MONOTONIC);
 	cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
-	ck_assert_int_eq(tlssf_flush(l.ssl), TLSSF_WANT_WRITE);
+	n = tlssf_flush(l.ssl);
+	if (takes && n == 0)	/* all that went out is in TCP: one record */
+		least = 200;
+	else
+		ck_assert_int_eq(n, TLSSF_WANT_WRITE);
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), TLSSF_WANT_WRITE);
 	start = clock_ms(CLOCK_MONOTONIC) - start;
-	ck_assert_uint_ge(start, 400);
+	ck_assert_uint_ge(start, least);
 	ck_assert_uint_le(start, 5000);
 	ck_assert_uint_lt(clock_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu,
 			  start / 2);

@@ -154,8 +154,12 @@ void rekey_expect_all(ssize_t n)
 	ck_assert_uint_eq(rekey.report.bytes, rekey_size);
 	ck_assert_int_eq(rekey.report.end, END_NOTIFY);
 	get_status(&rekey, &st);
-	if (st.kernel_tx)
-		ck_assert_uint_eq(st.rekeys, rekey.report.updates);
+	if (!st.kernel_tx)
+		return;
+	/* an answer to the first request may go before a takeover */
+	ck_assert_uint_le(st.rekeys, rekey.report.updates);
+	ck_assert_uint_ge(st.rekeys + (st.method == TLSSF_METHOD_KTLS),
+			  rekey.report.updates);
 }
 
 static void expect(int method, ssize_t n)
