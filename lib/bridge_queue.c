@@ -164,7 +164,8 @@ int tlssf_bridge_flush(struct bridge *b)
 /* Nothing is held in the BIOs between us and the socket. */
 bool tlssf_bridge_empty(struct bridge *b)
 {
-	return !tlssf_bridge_queued(b) && BIO_wpending(SSL_get_wbio(b->conn->ssl)) == 0;
+	return !tlssf_bridge_queued(b) &&
+	       BIO_wpending(SSL_get_wbio(b->conn->ssl)) == 0;
 }
 
 /*

@@ -86,6 +86,9 @@ static bool wanted(const struct row *r, size_t size, bool framed)
 
 	if (!in_guest() || full_run() || size <= 16385)
 		return true;
+	/* the same on every kernel: on this machine's own it runs in full */
+	if (r->method == TLSSF_METHOD_USERSPACE && !first)
+		return false;
 	if (size > MIB + 1)	/* AUTO comes to one of the others */
 		return first && !r->slow && !framed &&
 		       r->method != TLSSF_METHOD_AUTO;

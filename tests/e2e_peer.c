@@ -303,8 +303,10 @@ START_TEST(early_data)
 
 	conf.ctx = test_ctx(&conf);
 	allow_early_data(conf.ctx);
-	if (!link_open_way(&l, TLS13_WAY(_i), &conf, __func__))
+	if (!link_open_way(&l, TLS13_WAY(_i), &conf, __func__)) {
+		SSL_CTX_free(conf.ctx);
 		return;
+	}
 	file_make(&file, MIB);
 	deliver(&l, &file, 0, 1000);
 	shutdown_all(&l);	/* or OpenSSL forgets the session */

@@ -261,7 +261,7 @@ very_slow()
 
 	ln -f "$root/mid" "$root/very-slow"
 	printf 'GET /very-slow HTTP/1.0\r\n\r\n' >"$work/in"
-	timeout 8 openssl s_client -quiet -connect "127.0.0.1:$port" \
+	timeout 10 openssl s_client -quiet -connect "127.0.0.1:$port" \
 		<"$work/in" 2>/dev/null |
 		while [ "$(head -c 16384 | wc -c)" -gt 0 ]; do
 			sleep 0.1
@@ -284,10 +284,11 @@ timeouts()
 	very_slow && stalled
 }
 
-# An emulated machine needs seconds for a handshake alone.
+# An emulated machine needs seconds for a handshake alone, and a busy one may
+# leave the client alone for a while.
 case_timeouts()
 {
-	local seconds=2
+	local seconds=3
 
 	[ "$quick" = 0 ] || seconds=6
 	with_server "--timeout $seconds" timeouts
