@@ -322,6 +322,9 @@ int tlssf_conn_finish_flight(struct conn *c)
 	case TL_WANT_WRITE:
 		return tlssf_conn_want_write(c);
 	default:
+		/* OpenSSL 3.2 and later, and a kernel that keeps its key */
+		if (c->kernel_tx && !c->takeover && c->key_update_breaks)
+			tlssf_conn_end(c, TLSSF_REASON_REKEY);
 		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 	}
 }
