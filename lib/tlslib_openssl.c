@@ -132,18 +132,13 @@ bool tl_ready(SSL *ssl)
 	return SSL_get_wbio(ssl) && SSL_get_state(ssl) == TLS_ST_OK;
 }
 
+/* After the handshake: whatever the state machine is in the middle of. */
 bool tl_flight_waits(SSL *ssl)
 {
 	if (SSL_get_key_update_type(ssl) != SSL_KEY_UPDATE_NONE)
 		return true;
-	switch (SSL_get_state(ssl)) {
-	case TLS_ST_SW_KEY_UPDATE:
-	case TLS_ST_CW_KEY_UPDATE:
-	case TLS_ST_SW_SESSION_TICKET:
-		return SSL_version(ssl) == TLS1_3_VERSION;
-	default:
-		return false;
-	}
+	return SSL_version(ssl) == TLS1_3_VERSION && SSL_in_init(ssl) &&
+	       !tl_new_handshake(ssl);
 }
 
 /* All is sent at once, or tl_flight_waits(). */
