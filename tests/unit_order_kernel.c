@@ -135,6 +135,10 @@ static void read_info(const unsigned char *p)
 		memcpy(k.key.nonce, c.iv, 12);
 	}
 	k.key.seq = tlssf_crypto_seq(p, k.key.cipher);
+	/* the model leaves no copies, to see those that others leave */
+	explicit_bzero(&a, sizeof(a));
+	explicit_bzero(&b, sizeof(b));
+	explicit_bzero(&c, sizeof(c));
 }
 
 static void new_key(void)
@@ -172,6 +176,8 @@ static int64_t play_tls_tx_get(const struct sys_args *a)
 	tl_conn(w.p.ssl)->key_update_breaks = false;
 	tlssf_crypto_pack(info, &now);
 	memcpy(a->out, info, a->out_len);
+	explicit_bzero(&now, sizeof(now));
+	explicit_bzero(info, sizeof(info));
 	return 0;
 }
 
