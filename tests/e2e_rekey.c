@@ -18,6 +18,7 @@
 #define BUFFER		65536	/* so that we do not run far ahead */
 #define SLOW_SNDBUF	8192
 #define SLOW_RCVBUF	4096
+#define INTERLEAVED	(3 * MIB)
 #define PATIENCE_MS	10000
 #define HEADER		300	/* bytes of the file, sent from memory */
 
@@ -92,11 +93,11 @@ ssize_t rekey_download(uint64_t done)
 	return n;
 }
 
-void rekey_tell_reader(size_t chunk, unsigned int pause_us)
+/* The peer reads all there is, with REQUESTS for new keys in `total` bytes. */
+static void tell_reader(uint64_t total, size_t chunk)
 {
 	struct peer_command c = { .op = PEER_READ, .n = PEER_ALL,
-		.chunk = chunk, .pause_us = pause_us,
-		.update_every = rekey_size / REQUESTS };
+		.chunk = chunk, .update_every = total / REQUESTS };
 
 	ck_assert_int_eq(peer_tell(&rekey.peer, &c), 0);
 }
@@ -204,7 +205,7 @@ START_TEST(requested)
 	conf.client = _i / N_PACES % 2;
 	if (!link_open_way(&rekey, way, &conf, __func__))
 		return;
-	rekey_tell_reader(_i % N_PACES == SLOW ? SLOW_RCVBUF : 0, 0);
+	tell_reader(rekey_size, _i % N_PACES == SLOW ? SLOW_RCVBUF : 0);
 	expect(ways[way].method, rekey_download(0));
 }
 END_TEST
@@ -222,7 +223,7 @@ START_TEST(requested_in_job)
 
 	if (!link_open_way(&rekey, _i, &conf, __func__))
 		return;
-	rekey_tell_reader(0, 0);
+	tell_reader(rekey_size, 0);
 	while ((n = tlssf_send_job(rekey.ssl, &job)) == TLSSF_WANT_WRITE) {
 		wait_writable(&rekey);
 		rekey_read();
@@ -244,7 +245,7 @@ START_TEST(requested_auto)
 	conf.key_update = _i ? TLSSF_KEY_UPDATE_USERSPACE
 			     : TLSSF_KEY_UPDATE_END;
 	link_open(&rekey, &conf);
-	rekey_tell_reader(0, 0);
+	tell_reader(rekey_size, 0);
 	n = rekey_download(0);
 	get_status(&rekey, &st);
 	if (conf.key_update == TLSSF_KEY_UPDATE_END) {
@@ -295,7 +296,7 @@ START_TEST(application_option)
 		skip_test("application_option: kernel TLS is not in force");
 		return;
 	}
-	rekey_tell_reader(0, 0);
+	tell_reader(rekey_size, 0);
 	expect(TLSSF_METHOD_SSL_SENDFILE, rekey_download(0));
 }
 END_TEST
@@ -316,8 +317,8 @@ START_TEST(interleaved)
 			  ways[_i].name);
 		return;
 	}
-	rekey_tell_reader(0, 0);
-	for (uint64_t off = 1; off < 3 * MIB; off += 30007) {
+	tell_reader(INTERLEAVED, 0);
+	for (uint64_t off = 1; off < INTERLEAVED; off += 30007) {
 		send_all(&rekey, &rekey_file, off, 10007);
 		write_all(&rekey, rekey_file.map + off, 20011);
 		rekey_read();

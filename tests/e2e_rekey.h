@@ -17,8 +17,6 @@ struct link_conf rekey_conf(void);
 bool rekey_breaks(int method);
 /* Handle what the peer has sent: KeyUpdates, there is no data. */
 void rekey_read(void);
-/* The peer reads all there is and asks for new keys on the way. */
-void rekey_tell_reader(size_t chunk, unsigned int pause_us);
 /* The file from byte `done` on, by tlssf_send; the last result. */
 ssize_t rekey_download(uint64_t done);
 /* All came, or what came is a prefix and then a fatal alert. */
