@@ -18,6 +18,8 @@
 #define BUFFER		65536	/* so that we do not run far ahead */
 #define SLOW_SNDBUF	8192
 #define SLOW_RCVBUF	4096
+#define DOWNLOAD	(4 * MIB)
+#define LARGE_DOWNLOAD	(64 * MIB)	/* with TLSSF_FULL */
 #define INTERLEAVED	(3 * MIB)
 #define PATIENCE_MS	10000
 #define HEADER		300	/* bytes of the file, sent from memory */
@@ -30,6 +32,7 @@ static void setup(void)
 {
 	signal(SIGPIPE, SIG_IGN);
 	memset(&rekey, 0, sizeof(rekey));
+	rekey_size = DOWNLOAD;
 }
 
 static void teardown(void)
@@ -207,6 +210,18 @@ START_TEST(requested)
 		return;
 	tell_reader(rekey_size, _i % N_PACES == SLOW ? SLOW_RCVBUF : 0);
 	expect(ways[way].method, rekey_download(0));
+}
+END_TEST
+
+START_TEST(requested_in_large)
+{
+	struct link_conf conf = pace_conf(QUICK);
+
+	rekey_size = LARGE_DOWNLOAD;
+	if (!link_open_way(&rekey, _i, &conf, __func__))
+		return;
+	tell_reader(rekey_size, 0);
+	expect(ways[_i].method, rekey_download(0));
 }
 END_TEST
 
@@ -432,6 +447,9 @@ static void add_tests(TCase *tc)
 	for (int way = first_way() + 1; way < end_of_ways(); way += 2) {
 		tcase_add_loop_test(tc, requested, 2 * N_PACES * way,
 				    2 * N_PACES * (way + 1));
+		if (full_run())
+			tcase_add_loop_test(tc, requested_in_large, way,
+					    way + 1);
 		tcase_add_loop_test(tc, requested_in_job, way, way + 1);
 		tcase_add_loop_test(tc, interleaved, way, way + 1);
 		tcase_add_loop_test(tc, before_first_call, way, way + 1);
@@ -451,8 +469,7 @@ int main(void)
 	TCase *tc = add_case(suite, "KeyUpdate", full_run() ? 120 : 30);
 
 	warm_up();
-	rekey_size = full_run() ? 64 * MIB : 4 * MIB;
-	file_make(&rekey_file, rekey_size + KIB);
+	file_make(&rekey_file, KIB + (full_run() ? LARGE_DOWNLOAD : DOWNLOAD));
 	tcase_add_checked_fixture(tc, setup, teardown);
 	add_tests(tc);
 	tc = add_case(suite, "our own", 30);
