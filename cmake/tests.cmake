@@ -66,7 +66,7 @@ foreach(name IN LISTS programs)
 		if(scripted)
 			target_sources(${name} PRIVATE tests/scripted_sys.c)
 		endif()
-		register(${name} 120 unit ${name})
+		register(${name} 300 unit ${name})
 	else()
 		add_program(tests ${name} ${name} $<TARGET_NAME_IF_EXISTS:testlib>
 			PkgConfig::CHECK tlssf ${CMAKE_DL_LIBS})

@@ -173,9 +173,18 @@ size_t tlssf_batch_taken(struct batch *b)
 	return plain;
 }
 
-unsigned char *tlssf_plain_buffer(void)
+unsigned char *tlssf_plain_take(void)
 {
-	if (!cache.plain && may_cache())
-		cache.plain = malloc(PLAIN_SIZE);
-	return cache.plain;
+	unsigned char *plain = cache.plain;
+
+	cache.plain = NULL;
+	return plain ? plain : malloc(PLAIN_SIZE);
+}
+
+void tlssf_plain_put(unsigned char *plain)
+{
+	if (plain && !cache.plain && may_cache())
+		cache.plain = plain;
+	else
+		free(plain);
 }

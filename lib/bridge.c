@@ -58,6 +58,7 @@ void tlssf_bridge_renew(struct bridge *b)
 	b->renewed = true;
 	b->guard = 0;
 	b->pending = false;
+	b->records = 0;
 	tlssf_bridge_drop(b);
 	b->conn->kernel_tx = false;
 	b->conn->examined = false;
@@ -149,10 +150,14 @@ static void sever(struct bridge *b)
 
 	if (!c || !c->takeover)
 		return;
-	if (tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
-	    tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->takeover->socket)
-		tlssf_sys.shutdown_write(c->fd);
 	b->severed = true;
+	if (!tl_lives(c->ssl)) {
+		tlssf_takeover_forget(c);
+		return;
+	}
+	if (tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
+	    tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->socket)
+		tlssf_sys.shutdown_write(c->fd);
 	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
 	tlssf_takeover_forget(c);
 }
@@ -198,6 +203,8 @@ static int bridge_write(BIO *bio, const char *in, int len)
 		BIO_copy_next_retry(bio);
 		return n;
 	}
+	/* SSL_set_SSL_CTX() may have freed the one before */
+	b->conn->conf = tl_conf(b->conn->ssl);
 	if (!b->renewed && tl_new_handshake(b->conn->ssl))
 		tlssf_bridge_renew(b);
 	if (b->guard)
@@ -381,6 +388,11 @@ static int insert(struct conn *c)
 int tlssf_bridge_attach(struct conn *c)
 {
 	return tlssf_bridge_on_top(c) ? 0 : insert(c);
+}
+
+bool tlssf_bridge_renewed(const struct bridge *b)
+{
+	return b->renewed;
 }
 
 void tlssf_bridge_examined(struct bridge *b)

@@ -23,17 +23,23 @@ static int below_error(BIO *next)
 	return err ? -err : -EIO;
 }
 
+static bool is_socket(const BIO *bio)
+{
+	int type = BIO_method_type(bio);
+
+	return type == BIO_TYPE_SOCKET || type == BIO_TYPE_CONNECT;
+}
+
 /* Straight to the socket where there is one: MSG_NOSIGNAL, no retry flags. */
 static ssize_t put(struct bridge *b, const void *data, size_t len)
 {
 	BIO *next = BIO_next(b->bio);
-	int n, type;
+	int n;
 
 	if (!next)
 		return -EPIPE;	/* popped */
-	type = BIO_method_type(next);
 	b->conn->calls++;
-	if (type == BIO_TYPE_SOCKET || type == BIO_TYPE_CONNECT) {
+	if (is_socket(next)) {
 		int fd = (int)BIO_get_fd(next, NULL);
 
 		return tlssf_sys.send(fd, data, len, false);
@@ -76,8 +82,9 @@ int tlssf_bridge_drain(struct bridge *b)
 			return (int)n;
 		out->head += (size_t)n;
 		tlssf_conn_taken(b->conn, out);
-		/* short: the socket is full, or a signal interrupted */
-	} while (out->head < out->used && b->conn->fd < 0);
+		/* short: the socket is full, or a signal interrupted; any other
+		 * BIO may take as little as it likes */
+	} while (out->head < out->used && !is_socket(BIO_next(b->bio)));
 	if (out->head < out->used)
 		return WOULD_BLOCK;
 	tlssf_bridge_drop(b);

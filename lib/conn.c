@@ -78,7 +78,9 @@ int tlssf_conn_want_write(struct conn *c)
 
 	if (c->kernel_tx)
 		tlssf_sys.tcp_push(c->fd);
-	writable = c->fd >= 0 && tlssf_sys.poll(c->fd, POLLOUT, 0) > 0;
+	/* without a socket: is it the BIO that waits, or we for memory? */
+	writable = c->fd >= 0 ? tlssf_sys.poll(c->fd, POLLOUT, 0) > 0
+			      : c->bridge && !tlssf_bridge_queued(c->bridge);
 	c->retry_ms = 0;
 	if (writable) {
 		c->retry_ms = c->backoff_ms ? c->backoff_ms : 1;
@@ -150,6 +152,12 @@ void tlssf_conn_taken(struct conn *c, struct batch *batch)
 	c->ahead.taken += tlssf_batch_taken(batch);
 }
 
+/* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
+bool tlssf_conn_kernel_rekeys(const struct conn *c)
+{
+	return c->conf ? c->conf->kernel_rekeys : tlssf_probe_rekey();
+}
+
 /* ---- secrets ---- */
 
 /* From the key log, during the handshake. */
@@ -182,15 +190,17 @@ static void look(struct conn *c)
 	c->examined = true;
 	tl_handshake_id(c->ssl, c->id);
 	c->fd = tl_write_fd(c->ssl);
+	c->socket = 0;
+	if (c->fd >= 0 && tlssf_sys.socket_id(c->fd, &c->socket))
+		c->socket = 0;
 	c->pid = tlssf_sys.getpid();
-	c->renegotiations = tl_renegotiations(c->ssl);
 	tl_describe(c->ssl, &c->info);
 	c->key_update_breaks = false;
 	c->kernel_tx = true;	/* so that the bridge passes the question */
 	c->kernel_tx = tl_kernel_tx(c->ssl) && tlssf_ktx_start(c, false) == 0;
 	if (!c->kernel_tx)
 		return;
-	rekeys = tl_library_rekey() && tlssf_probe_rekey();
+	rekeys = tl_library_rekey() && tlssf_conn_kernel_rekeys(c);
 	c->key_update_breaks = c->info.version >= TLS13 && !rekeys;
 }
 
@@ -237,6 +247,8 @@ static int attach(struct conn *c)
 				 : tl_write_pending(c->ssl);
 	int r = 0;
 
+	if (!tlssf_bridge_on_top(c))	/* another one counts from 0 on */
+		c->observed.valid = false;
 	if (c->bridge && !tlssf_bridge_on_top(c))
 		r = drop_covered_bridge(c);
 	if (!r)
@@ -254,18 +266,19 @@ static int attach(struct conn *c)
 static int ensure_attached(struct conn *c)
 {
 	unsigned char id[sizeof(c->id)];
-	bool same;
+	bool same, same_fd = tl_write_fd(c->ssl) == c->fd;
 	int r;
 
 	tl_handshake_id(c->ssl, id);
 	same = !memcmp(id, c->id, sizeof(id));
-	if (same && c->examined && tlssf_bridge_on_top(c))
+	if (same && same_fd && c->examined && tlssf_bridge_on_top(c))
 		return 0;
 	/* the library's keys are stale: nothing works but through the bridge */
 	if (c->takeover && same)
-		return tlssf_bridge_in_chain(c) ? 0 :
+		return same_fd && tlssf_bridge_in_chain(c) ? 0 :
 		       tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
-	if (!same && tl_renegotiations(c->ssl) <= c->renegotiations)
+	/* not at a renegotiation, which goes through the bridge as it is */
+	if (!same && (!c->bridge || tlssf_bridge_renewed(c->bridge)))
 		reset(c);
 	r = attach(c);
 	return tlssf_conn_result(c, r);
@@ -349,7 +362,8 @@ int tlssf_conn_last_words(struct conn *c)
 {
 	ssize_t n;
 
-	if (!c->kernel_tx) {	/* tried by tlssf_conn_end() */
+	/* without the kernel it was tried by tlssf_conn_end() */
+	if (!c->kernel_tx || tlssf_ktx_alive(c)) {
 		c->alert_due = false;
 		return 0;
 	}
@@ -389,11 +403,11 @@ static struct conn *make(struct ssl_st *ssl)
 int tlssf_conn_state(struct ssl_st *ssl, struct conn **out)
 {
 	*out = NULL;
+	tl_clear_errors();
 	if (!ssl) {
 		errno = EINVAL;
 		return TLSSF_ERROR;
 	}
-	tl_clear_errors();
 	*out = tl_conn(ssl);
 	if (!*out)
 		*out = make(ssl);
@@ -435,6 +449,9 @@ void tlssf_conn_watch(struct ssl_st *ssl)
 	if (!c)
 		c = make(ssl);
 	if (!c)
+		return;
+	/* a renegotiation changes neither queue nor state */
+	if (c->examined && !tl_new_handshake(ssl))
 		return;
 	if (tlssf_bridge_attach(c) == 0)
 		tlssf_bridge_renew(c->bridge);

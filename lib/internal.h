@@ -206,6 +206,7 @@ struct ctx_conf {
 	struct tlssf_options options;
 	bool app_ktls;		/* SSL_OP_ENABLE_KTLS was the application's */
 	bool drop_ktls13;	/* clear it for TLS 1.3 */
+	bool kernel_rekeys;	/* TLS 1.3, as seen by tlssf_ctx_init() */
 	void (*early)(struct ssl_st *ssl); /* called during a handshake */
 	/* our side's first application traffic secret, TLS 1.3 */
 	void (*secret)(struct ssl_st *ssl, const unsigned char *secret,
@@ -230,15 +231,16 @@ bool tl_ready(struct ssl_st *ssl);	/* handshake done, not early data */
 bool tl_flight_waits(struct ssl_st *ssl); /* post-handshake, unfinished */
 /* may it keep messages for the next SSL_write()? tl_continue() sends them */
 bool tl_holds_back(const struct ssl_st *ssl);
+bool tl_lives(struct ssl_st *ssl);	/* false: inside SSL_free() */
 int tl_stream_kind(struct ssl_st *ssl);	/* NONE, REASON_DTLS or _QUIC */
 void tl_handshake_id(const struct ssl_st *ssl, unsigned char id[64]);
-long tl_renegotiations(struct ssl_st *ssl);
 void tl_describe(struct ssl_st *ssl, struct tl_info *info);
 bool tl_kernel_tx(struct ssl_st *ssl);
 bool tl_option_ktls(const struct ssl_st *ssl);
 bool tl_sent_shutdown(const struct ssl_st *ssl);
 bool tl_quiet_shutdown(const struct ssl_st *ssl);
 bool tl_new_handshake(struct ssl_st *ssl);	/* a first one, under way */
+bool tl_renegotiates(struct ssl_st *ssl);	/* asked for, not done */
 bool tl_write_pending(struct ssl_st *ssl);	/* SSL_write unfinished */
 int tl_write_fd(const struct ssl_st *ssl);	/* -1: no socket below */
 enum tl_result tl_write(struct ssl_st *ssl, const void *buf, size_t len,
@@ -318,7 +320,9 @@ unsigned char *tlssf_batch_room(struct batch **batch, size_t len);
 struct batch *tlssf_batch_settle(struct batch *batch);
 void tlssf_batch_mark(struct batch *batch, size_t plain);
 size_t tlssf_batch_taken(struct batch *batch);	/* plaintext newly out */
-unsigned char *tlssf_plain_buffer(void);	/* this thread's, or NULL */
+/* PLAIN_SIZE bytes, the taker's own until they are put back; or NULL. */
+unsigned char *tlssf_plain_take(void);
+void tlssf_plain_put(unsigned char *plain);	/* NULL: nothing */
 
 /* ---- the three parts of a job, or a plain file range, as one stream ---- */
 struct stream {
@@ -367,6 +371,7 @@ void tlssf_bridge_orphan(struct bridge *b);	/* the conn goes away */
 bool tlssf_bridge_pending(const struct bridge *b); /* library's, unfinished */
 void tlssf_bridge_set_pending(struct bridge *b, bool pending);
 void tlssf_bridge_renew(struct bridge *b);	/* a handshake is under way */
+bool tlssf_bridge_renewed(const struct bridge *b);
 void tlssf_bridge_examined(struct bridge *b);	/* ... and over */
 void tlssf_bridge_guard(struct bridge *b, int err); /* fail all writes */
 
@@ -409,7 +414,7 @@ struct kernel_tx {
 
 /* 0, -errno: no kernel TLS there. Is nothing held yet, for certain? */
 int tlssf_ktx_start(struct conn *c, bool nothing_held);
-int tlssf_ktx_alive(const struct conn *c);	/* 0, -EPIPE, -errno */
+int tlssf_ktx_alive(const struct conn *c); /* 0, -EPIPE, -EBADF, -errno */
 uint64_t tlssf_key_limit(const struct conn *c);	/* records, RFC 8446 5.5 */
 uint64_t tlssf_ktx_left(struct conn *c); /* records before a new key is due */
 void tlssf_ktx_count(struct conn *c, uint64_t plain);
@@ -463,8 +468,9 @@ struct resend {
 	bool held;		/* the library thinks that it is sent */
 	bool sealed;		/* queued already */
 	int type;
-	const unsigned char *plain;	/* its content; in `kept`, or ... */
-	unsigned char *kept;
+	int fatal_alert;	/* RFC 8446, 6; or -1 */
+	unsigned char *plain;	/* its content, once opened, or NULL */
+	unsigned char *kept;	/* ... or what was left of it then */
 	size_t len, sent;
 	size_t take;		/* what to tell the library at the end */
 	size_t message_left;	/* of a handshake message */
@@ -484,7 +490,6 @@ struct takeover {
 	struct generation library, library_next; /* opens what it seals */
 	/* with which records leave; the kernel's: without key and aead */
 	struct generation ours, ours_next;
-	uint64_t socket;	/* socket_id of the connection */
 	struct resend resend;
 };
 
@@ -537,13 +542,13 @@ struct conn {
 	struct bridge *bridge;		/* NULL: not attached */
 	pid_t pid;			/* of the first use */
 	unsigned char id[64];		/* randoms of the handshake */
-	long renegotiations;
 	struct tl_info info;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
 	int named;			/* method asked for, when attached */
 	const struct method *method;	/* NULL: the named one is impossible */
 	int why_not[TLSSF_METHOD_COUNT];
 	int fd;				/* below the write BIO, or -1 */
+	uint64_t socket;		/* its socket_id, or 0 */
 	bool examined;			/* what follows is known */
 	bool kernel_tx;			/* the kernel seals what is written */
 	bool key_update_breaks;		/* ... and would not survive one */
@@ -587,6 +592,7 @@ int tlssf_conn_finish_flight(struct conn *c); /* the library's, waiting */
 void tlssf_conn_secret(struct ssl_st *ssl, const unsigned char *secret,
 		       size_t len);
 void tlssf_conn_ask_secret(struct conn *c);
+bool tlssf_conn_kernel_rekeys(const struct conn *c);
 int tlssf_conn_in_force(const struct conn *c);	/* enum tlssf_method */
 /* The library has given the connection up, by kernel TLS: so do we. */
 void tlssf_conn_fatal_alert(struct conn *c, int alert);

@@ -111,11 +111,19 @@ void tlssf_ktx_count(struct conn *c, uint64_t plain)
 	c->ktx.spent += 2 * (plain / RECORD_MAX) + 2;
 }
 
-/* A dead connection goes on taking data: ask TCP. */
+/*
+ * A dead connection goes on taking data: ask TCP. And where the application
+ * has closed the socket, its number may be that of another one, which would
+ * take the data in the clear.
+ */
 int tlssf_ktx_alive(const struct conn *c)
 {
-	int state = tlssf_sys.tcp_state(c->fd);
+	uint64_t id;
+	int state;
 
+	if (tlssf_sys.socket_id(c->fd, &id) || id != c->socket)
+		return -EBADF;
+	state = tlssf_sys.tcp_state(c->fd);
 	if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
 		return 0;
 	return state < 0 ? state : -EPIPE;

@@ -36,7 +36,7 @@ static int why_not(const struct conn *c)
 	why = tlssf_kernel_lacks(c);
 	if (why || c->info.version < TLS13)
 		return why;
-	if (must_survive_key_update(c) && !tlssf_probe_rekey())
+	if (must_survive_key_update(c) && !tlssf_conn_kernel_rekeys(c))
 		return TLSSF_REASON_REKEY;
 	return tlssf_takeover_lacks(c);
 }

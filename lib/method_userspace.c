@@ -66,21 +66,32 @@ static void settle(struct conn *c)
 
 	if (!out)
 		return;
-	out = tlssf_batch_settle(out);
+	/* another BIO may want its retry from the same place */
+	if (tlssf_bridge_direct(c->bridge))
+		out = tlssf_batch_settle(out);
 	tlssf_bridge_set_batch(c->bridge, out);
 	tlssf_conn_hold(c, out->used - out->head);
 }
 
+/* Does a send return before all is taken? */
+static bool may_stop_short(const struct conn *c, const struct stream *s)
+{
+	int limit = -1;
+
+	return s->nonblocking ||
+	       tlssf_sys.send_timeout_ms(c->fd, &limit) || limit >= 0;
+}
+
 /*
- * As large as pays, but on a non-blocking socket no larger than the socket
- * will take: what it refuses must be kept, and a slow reader is to cost no
- * more than BATCH_SMALL. A quarter is left for the kernel's own overhead.
+ * As large as pays, but where the socket may refuse some, no larger than it
+ * will take: that must be kept, and a slow reader is to cost no more than
+ * BATCH_SMALL. A quarter is left for the kernel's own overhead.
  */
 static size_t batch_target(const struct conn *c, const struct stream *s)
 {
 	size_t room;
 
-	if (!s->nonblocking)
+	if (!may_stop_short(c, s))
 		return BATCH_LARGE;
 	if (c->fd < 0 || tlssf_sys.send_room(c->fd, &room))
 		return BATCH_SMALL;
@@ -182,14 +193,11 @@ static int seal(struct conn *c, unsigned char *buf, size_t len)
 	return r;
 }
 
-static int fill_batch(struct conn *c, struct stream *s, uint64_t limit,
-		      size_t target)
+static int fill_by(struct conn *c, struct stream *s, uint64_t limit,
+		   size_t target, unsigned char *buf)
 {
-	unsigned char *buf = tlssf_plain_buffer();
 	int r = 0;
 
-	if (!buf)
-		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
 	while (!r && !s->short_file) {
 		uint64_t left = limit - s->done - c->ahead.len;
 		size_t used = tlssf_bridge_batch(c->bridge)->used;
@@ -209,6 +217,19 @@ static int fill_batch(struct conn *c, struct stream *s, uint64_t limit,
 					       (int)-n);
 		r = seal(c, buf, (size_t)n);
 	}
+	return r;
+}
+
+static int fill_batch(struct conn *c, struct stream *s, uint64_t limit,
+		      size_t target)
+{
+	unsigned char *buf = tlssf_plain_take();
+	int r;
+
+	if (!buf)
+		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
+	r = fill_by(c, s, limit, target, buf);
+	tlssf_plain_put(buf);
 	return r;
 }
 
@@ -338,8 +359,10 @@ static int fill_own(struct conn *c, struct stream *s, uint64_t limit,
 /* The keys could be ours, and it would pay. */
 static bool may_take_over(const struct conn *c, const struct stream *s)
 {
+	/* without a socket to shut, stale records could leave by another BIO */
 	return c->named == TLSSF_METHOD_AUTO && !c->takeover &&
 	       !c->no_takeover && c->method == &tlssf_method_userspace &&
+	       c->socket && tlssf_bridge_direct(c->bridge) &&
 	       c->info.version >= TLS12 && c->info.kernel_cipher >= 0 &&
 	       !c->info.compression && !c->info.max_fragment &&
 	       !tlssf_takeover_lacks(c) && tlssf_takeover_pays(c, s);

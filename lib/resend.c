@@ -20,10 +20,19 @@
 #define HS_KEY_UPDATE	24u
 #define PART_MAX	(RECORD_HEADER + RECORD_MAX + 256u)
 
+/* The content, wherever it is. */
+static void drop_plain(struct resend *r)
+{
+	if (r->plain != r->kept)
+		tlssf_plain_put(r->plain);
+	free(r->kept);
+	r->plain = r->kept = NULL;
+}
+
 void tlssf_resend_free(struct resend *r)
 {
 	free(r->part);
-	free(r->kept);
+	drop_plain(r);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -91,16 +100,23 @@ static bool has_key_update(struct resend *r, const unsigned char *p,
 	return found;
 }
 
-/* Open `rec` into this thread's buffer and look at what it is. */
+static int fatal_alert(const struct opened *o, const unsigned char *plain)
+{
+	return o->type == RECORD_ALERT && o->len == 2 &&
+	       plain[0] == ALERT_FATAL ? plain[1] : -1;
+}
+
+/* Open `rec` into a buffer and look at what it is. */
 static int open_record(struct conn *c, const unsigned char *rec, size_t len)
 {
 	struct takeover *t = c->takeover;
 	struct resend *r = &t->resend;
-	unsigned char *plain = tlssf_plain_buffer();
+	unsigned char *plain = tlssf_plain_take();
 	struct opened o;
 
 	if (!plain)
 		return -ENOMEM;
+	r->plain = plain;
 	if (len > PART_MAX ||
 	    tlssf_record_open(&t->library.key, t->library.aead, rec, len,
 			      plain, &o))
@@ -108,10 +124,10 @@ static int open_record(struct conn *c, const unsigned char *rec, size_t len)
 	t->library.key.seq++;
 	if (o.padded && !(c->conf && c->conf->options.drop_padding))
 		return tlssf_conn_end(c, TLSSF_REASON_PADDING);
-	r->plain = plain;
 	r->len = o.len;
 	r->sent = 0;
 	r->type = o.type;
+	r->fatal_alert = fatal_alert(&o, plain);
 	r->busy = true;
 	r->rekeys = c->info.version == TLS13 && o.type == RECORD_HANDSHAKE &&
 		    has_key_update(r, plain, o.len);
@@ -120,19 +136,27 @@ static int open_record(struct conn *c, const unsigned char *rec, size_t len)
 
 /* ---- to the kernel ---- */
 
-/* The buffer is the thread's: what is to be kept needs a place of its own. */
-static int keep(struct conn *c, struct resend *r)
+/* The rest waits in a place of its size; what is queued need not. */
+static int keep(struct conn *c, struct resend *r, int err)
 {
+	size_t left = r->len - r->sent;
+	unsigned char *kept;
+
 	if (r->kept)
-		return -EAGAIN;
-	r->kept = malloc(r->len - r->sent);
-	if (!r->kept)	/* part of it may be out */
+		return err;
+	if (r->sealed) {
+		drop_plain(r);
+		return err;
+	}
+	kept = malloc(left + 1);
+	if (!kept)	/* part of it may be out */
 		return tlssf_conn_end(c, TLSSF_REASON_NO_MEMORY);
-	memcpy(r->kept, r->plain + r->sent, r->len - r->sent);
-	r->plain = r->kept;
-	r->len -= r->sent;
+	memcpy(kept, r->plain + r->sent, left);
+	drop_plain(r);
+	r->plain = r->kept = kept;
+	r->len = left;
 	r->sent = 0;
-	return -EAGAIN;
+	return err;
 }
 
 static int give_to_kernel(struct conn *c, struct resend *r)
@@ -148,7 +172,7 @@ static int give_to_kernel(struct conn *c, struct resend *r)
 		else
 			n = tlssf_sys.send_record(c->fd, r->type, at, len);
 		if (n == -EAGAIN || n == -EINTR)
-			return keep(c, r);
+			return -EAGAIN;
 		if (n < 0)
 			return (int)n;
 		r->sent += (size_t)n;
@@ -164,16 +188,15 @@ static int give_to_kernel(struct conn *c, struct resend *r)
  */
 static int give_to_queue(struct conn *c, struct resend *r)
 {
-	int err = tlssf_bridge_drain(c->bridge);
+	int err = 0;
 
-	if (!err && !r->sealed) {
+	if (!r->sealed)
 		err = tlssf_bridge_seal(c->bridge, r->type, r->plain, r->len);
-		if (err)
-			return err;
-		r->sealed = true;
-		err = tlssf_bridge_drain(c->bridge);
-	}
-	return err == WOULD_BLOCK ? keep(c, r) : err;
+	if (err)
+		return err;
+	r->sealed = true;
+	err = tlssf_bridge_drain(c->bridge);
+	return err == WOULD_BLOCK ? -EAGAIN : err;
 }
 
 static int give(struct conn *c, struct resend *r)
@@ -184,18 +207,14 @@ static int give(struct conn *c, struct resend *r)
 /* What the library's own record means for us. */
 static int after(struct conn *c, struct resend *r)
 {
-	bool fatal = r->type == RECORD_ALERT && r->len == 2 &&
-		     r->plain[0] == ALERT_FATAL;
-	unsigned char alert = fatal ? r->plain[1] : 0;
 	int err = r->rekeys ? tlssf_takeover_rekey(c) : 0;
 
-	free(r->kept);
-	r->kept = NULL;
+	drop_plain(r);
 	free(r->part);
 	r->part = NULL;
 	r->busy = r->held = r->rekeys = r->sealed = false;
-	if (fatal)
-		tlssf_conn_fatal_alert(c, alert);
+	if (r->fatal_alert >= 0)
+		tlssf_conn_fatal_alert(c, r->fatal_alert);
 	if (!err)
 		return 0;
 	/* the peer waits for the new key, the kernel has the old one */
@@ -240,21 +259,28 @@ static ssize_t take_in(struct conn *c, const unsigned char *in, size_t len)
 	r->take = (size_t)n;
 	err = start(c, r->part, r->part_len);
 	/* not yet: the same piece will come again */
-	r->part_len = err == -EAGAIN ? r->part_len - r->take : 0;
+	r->part_len = err == -EAGAIN || err == -ENOMEM ?
+		      r->part_len - r->take : 0;
 	return err;
 }
 
 static int finish(struct conn *c)
 {
 	struct resend *r = &c->takeover->resend;
-	int err = give(c, r);
+	int err = c->kernel_tx ? tlssf_ktx_alive(c) : 0;
 
-	return err ? err : after(c, r);
+	if (!err)
+		err = give(c, r);
+	if (err)
+		return keep(c, r, err);
+	return after(c, r);
 }
 
 int tlssf_resend_flush(struct conn *c)
 {
-	return c->takeover->resend.held ? finish(c) : 0;
+	if (!c->takeover->resend.held)
+		return 0;
+	return tlssf_sys.getpid() == c->pid ? finish(c) : -ECHILD;
 }
 
 /* How much of `in` is done with, or -errno; -EAGAIN: come again with it. */

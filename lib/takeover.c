@@ -19,6 +19,7 @@
 #define GENERATIONS	16u	/* KeyUpdates that may have been before */
 #define NEAR		64u	/* where the number nearly always is */
 #define FAR		4096u
+#define FAR_LATER	256u	/* the same, after a KeyUpdate */
 #define WORTH_IT	(128u << 10)	/* bytes: it pays from about here on */
 
 /* ---- keys of a connection ---- */
@@ -180,6 +181,8 @@ static int try_generations(struct conn *c, const struct sample *s,
 
 	memcpy(secret, c->secret, sizeof(secret));
 	for (unsigned int g = 0; g < generations && found < 0; g++) {
+		if (g == 1 && to > FAR_LATER)
+			to = FAR_LATER;
 		if ((g && tlssf_next_secret(secret, c->info.hash_len)) ||
 		    derive(c, secret, &key))
 			found = TLSSF_REASON_KEY_SCHEDULE;
@@ -220,7 +223,8 @@ void tlssf_takeover_observe(struct conn *c, const unsigned char *plain,
 
 	if (last_record(sealed, sealed_len, &s)) {
 		found = try_generations(c, &s, 0, NEAR, &o->next_seq);
-		if (found < 0)
+		/* CCM has no cheap guess: each try opens the whole record */
+		if (found < 0 && c->info.kernel_cipher != TLSSF_AES_128_CCM)
 			found = try_generations(c, &s, NEAR, FAR,
 						&o->next_seq);
 		memcpy(o->explicit_nonce, s.rec + RECORD_HEADER,
@@ -267,7 +271,7 @@ static struct takeover *prepare(const struct conn *c, enum use use)
 		return NULL;
 	if (make_generation(c, c->secret, TO_OPEN, &t->library) ||
 	    make_generation(c, c->secret, use, &t->ours) ||
-	    (c->fd >= 0 && tlssf_sys.socket_id(c->fd, &t->socket))) {
+	    !c->socket) {
 		free_keys(t);
 		return NULL;
 	}
@@ -306,7 +310,7 @@ static int confirm(struct conn *c)
 
 	c->kernel_tx = true;
 	c->key_update_breaks = c->info.version == TLS13 &&
-			       !tlssf_probe_rekey();
+			       !tlssf_conn_kernel_rekeys(c);
 	right = tlssf_ktx_start(c, true) == 0 && c->ktx.first_seq == key->seq;
 	explicit_bzero(key, sizeof(*key));
 	if (!right) {
@@ -369,6 +373,7 @@ bool tlssf_takeover_pays(const struct conn *c, const struct stream *s)
 bool tlssf_takeover_ready(const struct conn *c)
 {
 	return c->observed.valid && !c->ahead.len &&
+	       !tl_renegotiates(c->ssl) &&	/* with the library's keys */
 	       c->observed.writes == tlssf_bridge_writes(c->bridge) &&
 	       !tlssf_bridge_pending(c->bridge);
 }

@@ -171,6 +171,11 @@ int tl_write_fd(const SSL *ssl)
 	return SSL_get_wfd(ssl);
 }
 
+bool tl_renegotiates(SSL *ssl)
+{
+	return SSL_renegotiate_pending(ssl);
+}
+
 int tl_key_update(SSL *ssl)
 {
 	return SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) > 0 ?

@@ -148,6 +148,15 @@ bool tl_holds_back(const SSL *ssl)
 	return false;
 }
 
+/* 3.2 and later free the BIOs before our state: no reference is left then. */
+bool tl_lives(SSL *ssl)
+{
+	if (!SSL_up_ref(ssl))
+		return false;
+	SSL_free(ssl);
+	return true;
+}
+
 int tl_stream_kind(SSL *ssl)
 {
 	if (SSL_is_dtls(ssl))
@@ -161,11 +170,6 @@ void tl_handshake_id(const SSL *ssl, unsigned char id[64])
 {
 	SSL_get_client_random(ssl, id, 32);
 	SSL_get_server_random(ssl, id + 32, 32);
-}
-
-long tl_renegotiations(SSL *ssl)
-{
-	return SSL_num_renegotiations(ssl);
 }
 
 /* ARIA and SM4 suites: no OpenSSL gives these to the kernel. */

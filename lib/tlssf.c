@@ -48,11 +48,14 @@ static void copy_options(struct ctx_conf *conf, const struct tlssf_options *o)
  */
 static void set_up_ktls(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 {
-	bool safe13 = tl_library_rekey() && tlssf_probe_rekey();
 	int method = conf->options.method;
-	bool on = conf->app_ktls;
+	bool on = conf->app_ktls, safe13;
 
-	conf->drop_ktls13 = false;
+	conf->kernel_rekeys = tlssf_probe_rekey();
+	safe13 = tl_library_rekey() && conf->kernel_rekeys;
+	/* who asks for that guarantee has it whoever set the option */
+	conf->drop_ktls13 = !safe13 && conf->options.key_update ==
+					       TLSSF_KEY_UPDATE_USERSPACE;
 	if (method != TLSSF_METHOD_AUTO) {
 		on = method == TLSSF_METHOD_SSL_SENDFILE;
 	} else if (!on && tlssf_probe_ulp() == TLSSF_ULP_LOADED) {
@@ -446,7 +449,9 @@ static void describe(struct conn *c, struct tlssf_status *st)
 	st->calls = c->calls;
 	st->rekeys = c->rekeys;
 	st->buffered = c->held;
-	st->records[TLSSF_METHOD_USERSPACE] = tlssf_bridge_records(c->bridge);
+	if (c->bridge)
+		st->records[TLSSF_METHOD_USERSPACE] =
+			tlssf_bridge_records(c->bridge);
 	if (c->kernel_tx && c->method)
 		st->records[c->method->id] = tlssf_ktx_records(c);
 }
@@ -459,6 +464,7 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 	struct conn *c = NULL;
 	size_t size;
 
+	tl_clear_errors();
 	if (!status || status->size < sizeof(size) + sizeof(int)) {
 		errno = EINVAL;
 		return TLSSF_ERROR;

@@ -251,6 +251,45 @@ START_TEST(yes_to_everything)
 }
 END_TEST
 
+/* ---- a BIO that takes little at a time ---- */
+
+#define LITTLE	4096
+
+static int little_write(BIO *bio, const char *in, int len)
+{
+	return yes_write(bio, in, len < LITTLE ? len : LITTLE);
+}
+
+static long little_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+	if (cmd == BIO_CTRL_PUSH || cmd == BIO_CTRL_POP)
+		return 1;
+	return BIO_ctrl(BIO_next(bio), cmd, num, ptr);
+}
+
+/* That is no reason to stop on a blocking socket. Odd loops: ctx_init. */
+START_TEST(takes_little)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_FILTER,
+				     "little");
+	struct link_conf conf = { .no_init = !(_i % 2),
+				  .version = ways[_i / 2].version };
+
+	BIO_meth_set_write(m, little_write);
+	BIO_meth_set_ctrl(m, little_ctrl);
+	BIO_meth_set_create(m, yes_create);
+	link_open(&api, &conf);
+	push(BIO_new(m));
+	tell_read(&api, STREAM, 0, 0);
+	ck_assert_int_eq(tlssf_send(api.ssl, api_file.fd, 0, STREAM), STREAM);
+	want_file(&api, &api_file, 0, STREAM);
+	compare(&api);
+	api_still_works();
+	link_close(&api);
+	BIO_meth_free(m);
+}
+END_TEST
+
 /* ---- a BIO that fails, and one that is not there ---- */
 
 static int broken_write(BIO *bio, const char *in, int len)
@@ -306,6 +345,7 @@ void add_bio_tests(TCase *tc)
 	add_ways(tc, buffer_below, 2);
 #endif
 	tcase_add_loop_test(tc, yes_to_everything, 0, 4);
+	tcase_add_loop_test(tc, takes_little, 0, 4);
 	tcase_add_loop_test(tc, write_fails, 0, 2);
 	tcase_add_test(tc, no_bio);
 }

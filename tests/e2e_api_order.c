@@ -374,6 +374,9 @@ START_TEST(stale_error)
 	ck_assert(n == TLSSF_WANT_WRITE ||
 		  (n == 0 && ways[_i].method != TLSSF_METHOD_USERSPACE));
 	ck_assert_uint_eq(ERR_peek_error(), 0);
+	ERR_raise(ERR_LIB_USER, ERR_R_INTERNAL_ERROR);
+	ck_assert_int_eq(tlssf_status(NULL, NULL), TLSSF_ERROR);
+	ck_assert_uint_eq(ERR_peek_error(), 0);
 	send_rest(MUCH);
 	ERR_raise(ERR_LIB_USER, ERR_R_INTERNAL_ERROR);
 	end_well();

@@ -3,8 +3,11 @@
 #include "e2e_takeover.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,6 +93,23 @@ START_TEST(freed)
 }
 END_TEST
 
+/* After TLS has ended well the socket is the application's, as before. */
+START_TEST(socket_goes_on)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	open_taken(_i);
+	shutdown_all(&tk);
+	SSL_free(tk.ssl);
+	tk.ssl = NULL;
+	ck_assert_int_eq(getsockopt(tk.fd, IPPROTO_TCP, TCP_INFO, &info,
+				    &len), 0);
+	ck_assert(info.tcpi_state == TCP_ESTABLISHED ||
+		  info.tcpi_state == TCP_CLOSE_WAIT);
+}
+END_TEST
+
 /* ---- its number is another's ---- */
 
 /* The socket of `second` gets the number that was that of `tk`. */
@@ -155,6 +175,7 @@ void add_life_tests(TCase *tc)
 	tcase_add_loop_test(tc, duplicated, 0, 2);
 #endif
 	tcase_add_loop_test(tc, freed, 0, 2);
+	tcase_add_loop_test(tc, socket_goes_on, 0, 2);
 	tcase_add_loop_test(tc, number_reused, 0, 2);
 	tcase_add_loop_test(tc, cleared, 0, 2 * N_ORDERS);
 }

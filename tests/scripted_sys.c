@@ -19,6 +19,9 @@ static struct {
 	struct step defaults[CALL_COUNT];
 	bool has_default[CALL_COUNT];
 	unsigned int made[CALL_COUNT];
+	enum sys_call failing;
+	unsigned int fails_in;	/* calls of it; 0: never */
+	int err;
 } script;
 
 static uint64_t clock_ms = 1000000;
@@ -35,6 +38,13 @@ void script_default(struct step step)
 {
 	script.defaults[step.call] = step;
 	script.has_default[step.call] = true;
+}
+
+void script_fail(enum sys_call call, unsigned int time, int err)
+{
+	script.failing = call;
+	script.fails_in = time;
+	script.err = err;
 }
 
 void script_reset(void)
@@ -113,6 +123,8 @@ static int64_t play(enum sys_call call, struct sys_args args)
 	const struct step *s = find(call);
 
 	script.made[call]++;
+	if (script.fails_in && script.failing == call && !--script.fails_in)
+		return -script.err;
 	if (s == NULL)
 		ck_abort_msg("call %s, but the script wants %s", names[call],
 			     script.next < script.count ?

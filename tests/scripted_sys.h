@@ -62,6 +62,8 @@ struct step {
 
 void script_add(struct step step);
 void script_default(struct step step);
+/* From now on its `time`-th call (1: the next) fails once; 0: none does. */
+void script_fail(enum sys_call call, unsigned int time, int err);
 /* Forget the script, the defaults, the counts; the clock goes on. */
 void script_reset(void);
 /* Fail the test when a call of the script was not made. */

@@ -39,6 +39,8 @@ ssize_t pair_send(struct pair *p, const void *buf, size_t len)
 		n = w->chunk;
 	if (!n)
 		return -w->err;
+	if (p->watch)
+		p->watch(buf, n);
 	ck_assert_int_eq(BIO_write(p->to_peer, buf, (int)n), (int)n);
 	if (w->room != UNLIMITED)
 		w->room -= n;

@@ -32,6 +32,8 @@ struct pair {
 	int fd;			/* as the BIO tells, or NO_SOCKET */
 	bool kernel;		/* the BIO says that the kernel seals */
 	struct wire wire;
+	/* sees all that the wire takes; NULL: nobody looks */
+	void (*watch)(const void *buf, size_t len);
 };
 
 struct suite_row {		/* what most tests run over */

@@ -331,7 +331,8 @@ static void *use_the_cache(void *arg)
 	struct batch *s = tlssf_batch_get(BATCH_SMALL);
 	struct batch *l = tlssf_batch_get(BATCH_LARGE);
 
-	*(unsigned char **)arg = tlssf_plain_buffer();
+	*(unsigned char **)arg = tlssf_plain_take();
+	tlssf_plain_put(*(unsigned char **)arg);
 	ck_assert_ptr_nonnull(*(unsigned char **)arg);
 	memset(*(unsigned char **)arg, 1, PLAIN_SIZE);
 	tlssf_batch_put(l);
@@ -362,16 +363,24 @@ START_TEST(thread_exit_frees_the_cache)
 }
 END_TEST
 
-START_TEST(plain_buffer_is_the_threads_own)
+/* Taken, it is nobody else's; put back, it is the next taker's. */
+START_TEST(plain_buffer_has_one_owner)
 {
-	unsigned char *mine = tlssf_plain_buffer(), *other;
+	unsigned char *mine = tlssf_plain_take(), *second, *other;
 
 	ck_assert_ptr_nonnull(mine);
 	memset(mine, 0xa5, PLAIN_SIZE);
 	run_thread(&other);
 	ck_assert_ptr_ne(other, mine);
-	ck_assert_ptr_eq(tlssf_plain_buffer(), mine);
+	second = tlssf_plain_take();
+	ck_assert_ptr_nonnull(second);
+	memset(second, 0x5a, PLAIN_SIZE);
 	ck_assert_uint_eq(mine[0] & mine[PLAIN_SIZE - 1], 0xa5);
+	tlssf_plain_put(mine);
+	tlssf_plain_put(second);	/* one is kept */
+	tlssf_plain_put(NULL);
+	ck_assert_ptr_eq(tlssf_plain_take(), mine);
+	tlssf_plain_put(mine);
 }
 END_TEST
 
@@ -394,6 +403,6 @@ int main(void)
 	tcase_add_test(cache, cache_gives_back_an_empty_one);
 	tcase_add_test(cache, grown_ones_are_not_kept);
 	tcase_add_test(cache, thread_exit_frees_the_cache);
-	tcase_add_test(cache, plain_buffer_is_the_threads_own);
+	tcase_add_test(cache, plain_buffer_has_one_owner);
 	return run_suite("unit_batch", suite);
 }

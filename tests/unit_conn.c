@@ -102,6 +102,8 @@ static int64_t play_tx_get(const struct sys_args *a)
 
 static void set_defaults(void)
 {
+	static const uint64_t socket_id = 4711;
+
 	SCRIPT_DEFAULT(getpid, .play = play_pid);
 	SCRIPT_DEFAULT(file_size, .data = &w.file_size,
 		       .len = sizeof(w.file_size));
@@ -117,6 +119,8 @@ static void set_defaults(void)
 	SCRIPT_DEFAULT(tcp_push, .result = 0);
 	SCRIPT_DEFAULT(tls_tx_get, .play = play_tx_get);
 	SCRIPT_DEFAULT(send_record, .value = ALERT, .play = play_alert);
+	SCRIPT_DEFAULT(socket_id, .data = &socket_id,
+		       .len = sizeof(socket_id));
 	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);
 }
 

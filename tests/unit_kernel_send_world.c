@@ -71,6 +71,8 @@ static int64_t play_tx_get(const struct sys_args *a)
 
 static void set_defaults(void)
 {
+	static const uint64_t socket_id = 4711;
+
 	SCRIPT_DEFAULT(file_size, .fd = FILE_FD, .data = &w.file_size,
 		       .len = sizeof(w.file_size));
 	SCRIPT_DEFAULT(nonblocking, .fd = SOCK, .play = play_nonblocking);
@@ -82,6 +84,8 @@ static void set_defaults(void)
 	SCRIPT_DEFAULT(tcp_push, .fd = SOCK);
 	SCRIPT_DEFAULT(tcp, .fd = SOCK, .data = &w.tcp, .len = sizeof(w.tcp));
 	SCRIPT_DEFAULT(tls_tx_get, .fd = SOCK, .play = play_tx_get);
+	SCRIPT_DEFAULT(socket_id, .data = &socket_id,
+		       .len = sizeof(socket_id));
 	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);
 }
 

@@ -197,14 +197,14 @@ static void meanwhile(void)
 		listen_to_peer();
 }
 
-static void want(const void *buf, size_t len)
+void want(const void *buf, size_t len)
 {
 	ck_assert_uint_le(w.wanted + len, sizeof(w.want));
 	memcpy(w.want + w.wanted, buf, len);
 	w.wanted += len;
 }
 
-static void want_file_part(uint64_t off, size_t len)
+void want_file_part(uint64_t off, size_t len)
 {
 	ck_assert_uint_le(w.wanted + len, sizeof(w.want));
 	fill(w.want + w.wanted, off, len);
@@ -515,5 +515,7 @@ int main(void)
 	tcase_add_loop_test(tc, bridge_popped, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, named_userspace, 0, ROWS);
 	add_search_tests(suite);
+	add_stale_tests(suite);
+	add_fault_tests(suite);
 	return run_suite("unit_order", suite);
 }

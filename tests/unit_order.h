@@ -37,10 +37,15 @@ struct tlssf_status status(void);
 /* Each to its end, the peer reading meanwhile. */
 void do_write(const unsigned char *buf, size_t len);
 void do_send(uint64_t off, size_t len);
+/* Only account for what the peer is to receive. */
+void want(const void *buf, size_t len);
+void want_file_part(uint64_t off, size_t len);
 void good_bye(void);
 void receive(void);
 
 void add_search_tests(Suite *suite);	/* unit_order_search.c */
+void add_stale_tests(Suite *suite);	/* unit_order_stale.c */
+void add_fault_tests(Suite *suite);	/* unit_order_faults.c */
 
 uint32_t dice(uint32_t n);	/* 0 to n - 1 */
 int64_t play_preadv(const struct sys_args *a);

@@ -146,12 +146,19 @@ END_TEST
 
 /* ---- how much is sealed at a time ---- */
 
-/* The first send is as large as pays, and no larger than the room allows. */
-static void expect_batch(size_t room, bool blocking, size_t target)
+#define ALWAYS	(-2)	/* non-blocking */
+#define NEVER	(-1)
+
+/*
+ * The first send is as large as pays, and no larger than the room allows where
+ * it may return early: always, never, or after so many ms (SO_SNDTIMEO).
+ */
+static void expect_batch(size_t room, int early, size_t target)
 {
 	world_open(TLS13_ROW, NULL);
 	w.room = room;
-	w.blocking = blocking;
+	w.blocking = early != ALWAYS;
+	w.timeout_ms = early == ALWAYS ? NEVER : early;
 	w.p.wire.room = 0;
 	ck_assert_int_eq(step(1u << 20), TLSSF_WANT_WRITE);
 	ck_assert_uint_ge(w.p.wire.last, target);
@@ -161,12 +168,14 @@ static void expect_batch(size_t room, bool blocking, size_t target)
 
 START_TEST(room_limits_the_batch)
 {
-	expect_batch(0, false, BATCH_SMALL);
-	expect_batch(16384, false, BATCH_SMALL);
-	expect_batch(200000, false, 150000);
-	expect_batch(400000, false, 300000);
-	expect_batch(1u << 30, false, BATCH_LARGE);
-	expect_batch(0, true, BATCH_LARGE);
+	for (int early = ALWAYS; early <= 10; early += 12) {
+		expect_batch(0, early, BATCH_SMALL);
+		expect_batch(16384, early, BATCH_SMALL);
+		expect_batch(200000, early, 150000);
+		expect_batch(400000, early, 300000);
+		expect_batch(1u << 30, early, BATCH_LARGE);
+	}
+	expect_batch(0, NEVER, BATCH_LARGE);
 }
 END_TEST
 

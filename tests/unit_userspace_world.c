@@ -45,13 +45,19 @@ static int64_t play_poll(const struct sys_args *a)
 
 static void set_defaults(void)
 {
+	static const uint64_t socket_id = 4711;
+
 	SCRIPT_DEFAULT(file_size, .fd = FILE_FD, .data = &w.file_size,
 		       .len = sizeof(w.file_size));
 	SCRIPT_DEFAULT(pread, .fd = FILE_FD, .play = play_pread);
 	SCRIPT_DEFAULT(send, .play = play_send);
 	SCRIPT_DEFAULT(nonblocking, .play = play_nonblocking);
 	SCRIPT_DEFAULT(poll, .play = play_poll);
+	SCRIPT_DEFAULT(send_timeout_ms, .data = &w.timeout_ms,
+		       .len = sizeof(w.timeout_ms));
 	SCRIPT_DEFAULT(send_room, .data = &w.room, .len = sizeof(w.room));
+	SCRIPT_DEFAULT(socket_id, .data = &socket_id,
+		       .len = sizeof(socket_id));
 	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);	/* no probing here */
 }
 
@@ -66,6 +72,7 @@ void world_open(const struct suite_row *row,
 		named = *options;
 	named.method = TLSSF_METHOD_USERSPACE;
 	memset(&w, 0, sizeof(w));
+	w.timeout_ms = -1;
 	w.file_size = 1u << 20;
 	w.room = 1u << 30;
 	w.read_max = UNLIMITED;

@@ -23,6 +23,7 @@ struct world {
 	uint64_t file_size;
 	size_t room;			/* free send buffer */
 	bool blocking;
+	int timeout_ms;			/* SO_SNDTIMEO; -1: none */
 	bool writable;			/* what poll says */
 	size_t read_max;		/* bytes of one pread; 0: end of file */
 	unsigned int reads_left;	/* then pread fails: */

@@ -270,10 +270,13 @@ int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options);
  * open and SSL_write() keeps its place in the order.
  * TLSSF_ERROR with errno: EINVAL (argument; not a regular file; handshake
  * unfinished, EAGAIN is never used for that), EBADF, EIO and other errors of
- * reading the file, ENOMEM, EBUSY (an SSL_write is unfinished), EPIPE after
- * shutdown: not sticky, nothing was sent. EPIPE, ECONNRESET, EBADMSG and other
- * errors of the connection are sticky: each later call fails the same way and
- * so does SSL_write().
+ * reading the file, ENOMEM, EBUSY (an SSL_write is unfinished), EOPNOTSUPP
+ * (the method that was named is impossible; DTLS, QUIC), EPERM (another
+ * process), EPIPE after shutdown: not sticky, nothing was sent; ENOMEM is
+ * sticky where a record that was sealed already could not be kept. EPIPE,
+ * ECONNRESET, EBADMSG, EBADF (the SSL's descriptor is closed, or another socket
+ * by now) and other errors of the connection are sticky: each later call fails
+ * the same way and so does SSL_write().
  */
 ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len);
 
