@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Both ends of the benchmark: what exists before anything is timed. */
-#include "userspace.h"
+#include "send.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -27,7 +28,7 @@ void die(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	fputs("bench_userspace: ", stderr);
+	fputs("bench_send: ", stderr);
 	vfprintf(stderr, fmt, ap);
 	fputc('\n', stderr);
 	va_end(ap);
@@ -46,6 +47,7 @@ static void set_int(int fd, int level, int option, int value)
 	     "setsockopt");
 }
 
+/* Where there is but one CPU, there is nothing to choose. */
 static void pin(unsigned int nth)
 {
 	cpu_set_t all, one;
@@ -54,7 +56,7 @@ static void pin(unsigned int nth)
 	must(sched_getaffinity(0, sizeof(all), &all) == 0,
 	     "sched_getaffinity");
 	if (CPU_COUNT(&all) < 2)
-		die("needs two CPUs");
+		return;
 	CPU_ZERO(&one);
 	for (;; cpu++)
 		if (CPU_ISSET(cpu, &all) && nth-- == 0)
@@ -84,51 +86,119 @@ static SSL_CTX *new_ctx(const SSL_METHOD *method)
 
 /* ---- the client ---- */
 
-static uint64_t drain(int sock)
-{
-	static unsigned char buf[1 << 20];
-	uint64_t total = 0;
-	ssize_t n;
+static const unsigned char *content;	/* of the file */
 
-	if (conf.wake)
-		set_int(sock, SOL_SOCKET, SO_RCVLOWAT, conf.wake);
-	while ((n = recv(sock, buf, sizeof(buf), MSG_TRUNC)) > 0)
-		total += (uint64_t)n;
-	must(n == 0, "recv");
-	return total;
+/* Is it what comes at byte `at` of the stream? */
+static bool expected(uint64_t at, const unsigned char *data, size_t len)
+{
+	uint64_t header = (uint64_t)conf.header, size = header + conf.size;
+
+	while (len > 0) {
+		uint64_t in = at % size, left;
+		const unsigned char *from = in < header ?
+			server.header + in : content + (in - header);
+
+		left = in < header ? header - in : size - in;
+		if (left > len)
+			left = len;
+		if (memcmp(data, from, (size_t)left) != 0)
+			return false;
+		data += left;
+		at += left;
+		len -= (size_t)left;
+	}
+	return true;
 }
 
-static void decrypt(SSL *ssl, struct report *r)
+static void receive_all(int sock, unsigned char *to, size_t len)
+{
+	must(recv(sock, to, len, MSG_WAITALL) == (ssize_t)len, "recv");
+}
+
+/* Bytes of a record that are not content, after the header of 5. */
+static size_t overhead(void)
+{
+	if (conf.version == TLS1_3_VERSION)
+		return 1 + 16;
+	return strcmp(conf.suite->name, "chacha20") == 0 ? 16 : 8 + 16;
+}
+
+/* The records of one response, by what their headers say. */
+static void count(SSL *ssl, int sock, struct report *r)
+{
+	static unsigned char buf[1 << 16];
+	uint64_t end = r->bytes + (uint64_t)conf.header + conf.size;
+
+	(void)ssl;
+	while (r->bytes < end) {
+		size_t len;
+
+		receive_all(sock, buf, 5);
+		len = (size_t)buf[3] << 8 | buf[4];
+		if (buf[0] != 23 || len < overhead())
+			die("client: not a record of data");
+		receive_all(sock, buf, len);
+		r->bytes += len - overhead();
+		r->records++;
+	}
+}
+
+static void compare(SSL *ssl, int sock, struct report *r)
 {
 	static unsigned char buf[16384];
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	int n;
+	uint64_t end = r->bytes + (uint64_t)conf.header + conf.size;
 
-	must(md && EVP_DigestInit_ex(md, EVP_sha256(), NULL), "SHA-256");
-	while ((n = SSL_read(ssl, buf, sizeof(buf))) > 0) {
-		EVP_DigestUpdate(md, buf, (size_t)n);
+	(void)sock;
+	while (r->bytes < end) {
+		int n = SSL_read(ssl, buf, sizeof(buf));
+
+		/* a record that does not open ends here */
+		must(n > 0, "SSL_read");
+		r->equal = r->equal && expected(r->bytes, buf, (size_t)n);
 		r->bytes += (uint64_t)n;
 	}
-	/* a record that does not open ends here, not as an end of stream */
-	must(SSL_get_error(ssl, n) == SSL_ERROR_ZERO_RETURN, "SSL_read");
-	EVP_DigestFinal_ex(md, r->sha256, NULL);
-	EVP_MD_CTX_free(md);
+}
+
+static void ask(SSL *ssl, int sock, const struct order *o, struct report *r)
+{
+	for (int i = 0; i < o->responses; i++) {
+		must(SSL_write(ssl, "?", 1) == 1, "request");
+		if (o->mode == COMPARE)
+			compare(ssl, sock, r);
+		else
+			count(ssl, sock, r);
+	}
+}
+
+static void drain(int sock, struct report *r)
+{
+	static unsigned char buf[1 << 20];
+	ssize_t n;
+
+	while ((n = recv(sock, buf, sizeof(buf), MSG_TRUNC)) > 0)
+		r->bytes += (uint64_t)n;
+	must(n == 0, "recv");
 }
 
 static struct report receive(SSL_CTX *ctx, const struct sockaddr_in *to,
-			     enum mode mode)
+			     const struct order *o)
 {
 	int sock = socket(AF_INET, SOCK_STREAM, 0);
-	struct report r = { 0 };
+	struct report r = { .equal = true };
 	SSL *ssl = SSL_new(ctx);
 
 	must(sock >= 0 && ssl && SSL_set_fd(ssl, sock), "socket");
+	set_int(sock, IPPROTO_TCP, TCP_NODELAY, 1);
 	must(connect(sock, (const void *)to, sizeof(*to)) == 0, "connect");
 	must(SSL_connect(ssl) == 1, "SSL_connect");
-	if (mode == DRAIN)
-		r.bytes = drain(sock);
+	if (conf.wake && o->mode != COMPARE)
+		set_int(sock, SOL_SOCKET, SO_RCVLOWAT, conf.wake);
+	if (o->responses)
+		ask(ssl, sock, o, &r);
+	else if (o->mode == COMPARE)
+		compare(ssl, sock, &r);
 	else
-		decrypt(ssl, &r);
+		drain(sock, &r);
 	SSL_free(ssl);
 	close(sock);
 	return r;
@@ -139,13 +209,13 @@ __attribute__((noreturn))
 static void client(int ctl, const struct sockaddr_in *to)
 {
 	SSL_CTX *ctx = new_ctx(TLS_client_method());
-	enum mode mode;
+	struct order order;
 
 	pin(1);
-	/* the server ends the TCP stream without close_notify */
-	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
-	while (recv(ctl, &mode, sizeof(mode), 0) == sizeof(mode)) {
-		struct report r = receive(ctx, to, mode);
+	content = mmap(NULL, conf.size, PROT_READ, MAP_SHARED, server.file, 0);
+	must(content != MAP_FAILED, "mmap");
+	while (recv(ctl, &order, sizeof(order), 0) == sizeof(order)) {
+		struct report r = receive(ctx, to, &order);
 
 		must(send(ctl, &r, sizeof(r), MSG_NOSIGNAL) == sizeof(r),
 		     "report");
@@ -208,51 +278,66 @@ static void self_sign(SSL_CTX *ctx)
 	EVP_PKEY_free(key);
 }
 
-static void make_contexts(struct server *s)
+static void prepare(SSL_CTX *ctx, enum who who)
 {
-	const struct tlssf_options named = {
-		.size = sizeof(named),
-		.method = TLSSF_METHOD_USERSPACE,
+	static const int named[N_WHO] = {
+		[AUTO] = TLSSF_METHOD_AUTO,
+		[NAMED_SSL_SENDFILE] = TLSSF_METHOD_SSL_SENDFILE,
+		[NAMED_KTLS] = TLSSF_METHOD_KTLS,
+		[NAMED_USERSPACE] = TLSSF_METHOD_USERSPACE,
+	};
+	struct tlssf_options options = {
+		.size = sizeof(options),
+		.method = named[who],
 	};
 
-	for (int i = 0; i < N_CTX; i++) {
-		s->ctx[i] = new_ctx(TLS_server_method());
-		self_sign(s->ctx[i]);
+	if (who == OPENSSL_KTLS)
+		SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
+	else if (who >= AUTO)
+		must(tlssf_ctx_init(ctx, &options) == 0, "tlssf_ctx_init");
+}
+
+static void make_contexts(void)
+{
+	for (enum who who = 0; who < N_WHO; who++) {
+		server.ctx[who] = new_ctx(TLS_server_method());
+		self_sign(server.ctx[who]);
+		prepare(server.ctx[who], who);
 	}
-	must(tlssf_ctx_init(s->ctx[TLSSF_AUTO], NULL) == 0 &&
-	     tlssf_ctx_init(s->ctx[TLSSF_NAMED], &named) == 0,
-	     "tlssf_ctx_init");
+}
+
+static void random_bytes(unsigned char *to, size_t len)
+{
+	must(RAND_bytes(to, (int)len) == 1, "RAND_bytes");
 }
 
 /* A file of random bytes, in the page cache and written back. */
-static void make_file(struct server *s)
+static void make_file(void)
 {
 	static unsigned char buf[1 << 20];
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	const char *dir = getenv("TMPDIR");
 	char path[4096];
 	uint64_t left;
 
-	snprintf(path, sizeof(path), "%s/bench_userspace.XXXXXX",
+	snprintf(path, sizeof(path), "%s/bench_send.XXXXXX",
 		 dir ? dir : "/tmp");
-	s->file = mkstemp(path);
-	must(s->file >= 0 && unlink(path) == 0, "mkstemp");
-	must(md && EVP_DigestInit_ex(md, EVP_sha256(), NULL), "SHA-256");
+	server.file = mkstemp(path);
+	must(server.file >= 0 && unlink(path) == 0, "mkstemp");
 	for (left = conf.size; left > 0;) {
 		size_t n = left < sizeof(buf) ? left : sizeof(buf);
 
-		must(RAND_bytes(buf, (int)n) == 1, "RAND_bytes");
-		must(write(s->file, buf, n) == (ssize_t)n, "write");
-		EVP_DigestUpdate(md, buf, n);
+		random_bytes(buf, n);
+		must(write(server.file, buf, n) == (ssize_t)n, "write");
 		left -= n;
 	}
-	must(fsync(s->file) == 0, "fsync");
-	EVP_DigestFinal_ex(md, s->sha256, NULL);
-	EVP_MD_CTX_free(md);
+	must(fsync(server.file) == 0, "fsync");
+	server.header = malloc((size_t)conf.header + 1);
+	must(server.header != NULL, "malloc");
+	random_bytes(server.header, (size_t)conf.header);
 }
 
 /* reno: the pacing of BBR, a common default, distorts loopback. */
-static struct sockaddr_in listen_on_loopback(struct server *s)
+static struct sockaddr_in listen_on_loopback(void)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET };
 	socklen_t len = sizeof(a);
@@ -265,13 +350,13 @@ static struct sockaddr_in listen_on_loopback(struct server *s)
 	must(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) == 0,
 	     "TCP_CONGESTION reno");
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	s->listener = fd;
+	server.listener = fd;
 	return a;
 }
 
-static void start_client(struct server *s)
+static void start_client(void)
 {
-	struct sockaddr_in to = listen_on_loopback(s);
+	struct sockaddr_in to = listen_on_loopback();
 	int ctl[2];
 	pid_t pid;
 
@@ -280,11 +365,11 @@ static void start_client(struct server *s)
 	must(pid >= 0, "fork");
 	if (pid == 0) {
 		close(ctl[0]);
-		close(s->listener);
+		close(server.listener);
 		client(ctl[1], &to);
 	}
 	close(ctl[1]);
-	s->ctl = ctl[0];
+	server.ctl = ctl[0];
 	must(clock_getcpuclockid(pid, &client_clock) == 0, "client's clock");
 }
 
@@ -301,22 +386,23 @@ bool own_network(void)
 	return true;
 }
 
-void start_ends(struct server *s)
+void start_ends(void)
 {
-	make_file(s);
-	start_client(s);
+	make_file();
+	start_client();
 	pin(0);
-	make_contexts(s);
+	make_contexts();
 }
 
-void stop_ends(struct server *s)
+void stop_ends(void)
 {
 	int status;
 
-	close(s->ctl);		/* ends the client */
+	close(server.ctl);	/* ends the client */
 	must(wait(&status) > 0 && status == 0, "client");
-	close(s->file);
-	close(s->listener);
-	for (int i = 0; i < N_CTX; i++)
-		SSL_CTX_free(s->ctx[i]);
+	close(server.file);
+	close(server.listener);
+	free(server.header);
+	for (enum who who = 0; who < N_WHO; who++)
+		SSL_CTX_free(server.ctx[who]);
 }

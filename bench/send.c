@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What it costs a server to send header and file, by tlssf and by what others
+ * write.
+ *
+ * The server is this thread on one CPU, the client a child on another. A
+ * sample is a new connection with a real handshake, then the timed phase: a
+ * number of responses, each asked for by the client, or one bulk transfer until
+ * the client has all of it. The client decrypts nothing, so that it is never the
+ * bottleneck; it counts records, or throws them away unseen (MSG_TRUNC).
+ * Variants are shuffled in every round and compared only within their round:
+ * the machine may change its mood between rounds. Before anything is timed, a
+ * client that knows only OpenSSL compares what each variant sends with the
+ * file, byte by byte.
+ */
+#include "send.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <tlssf/tlssf.h>
+
+#define SAMPLE_LIMIT	300	/* seconds until SIGALRM ends a stuck run */
+#define POLL_LIMIT	30000	/* milliseconds */
+#define CHECKED		3	/* responses that are compared, if small */
+#define LARGE		(512u << 10)
+
+static const struct suite suites[] = {
+	{ "aes128gcm", "ECDHE-ECDSA-AES128-GCM-SHA256",
+	  "TLS_AES_128_GCM_SHA256" },
+	{ "aes256gcm", "ECDHE-ECDSA-AES256-GCM-SHA384",
+	  "TLS_AES_256_GCM_SHA384" },
+	{ "chacha20", "ECDHE-ECDSA-CHACHA20-POLY1305",
+	  "TLS_CHACHA20_POLY1305_SHA256" },
+};
+
+struct conf conf = { "send", 128 << 20, 0, 0, 2, 21, TLS1_3_VERSION,
+		     &suites[0], 0, false, NULL };
+
+struct server server;
+
+static unsigned int chosen[MAX_VARIANTS];	/* the first: the baseline */
+static unsigned int n_chosen;
+
+/* ---- a sample ---- */
+
+/* Until the client has everything and closes. */
+static void wait_end(int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+	char c;
+
+	must(shutdown(sock, SHUT_WR) == 0, "shutdown");
+	must(poll(&p, 1, POLL_LIMIT) == 1, "waiting for the client");
+	must(recv(sock, &c, 1, 0) == 0, "end of stream");
+}
+
+static void respond(const struct variant *v, struct link *l, int times)
+{
+	struct pollfd p = { .fd = l->sock, .events = POLLIN };
+	char request;
+
+	for (int i = 0; i < times; i++) {
+		if (v->nonblocking)
+			must(poll(&p, 1, POLL_LIMIT) == 1, "request");
+		must(SSL_read(l->ssl, &request, 1) == 1, "request");
+		v->respond(l);
+	}
+}
+
+static struct tlssf_status status_of(SSL *ssl)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+
+	must(tlssf_status(ssl, &st) == 0, "tlssf_status");
+	return st;
+}
+
+static struct sample timed(const struct variant *v, struct link *l)
+{
+	struct sample s = { .method = -1 };
+	int n = conf.responses ? conf.responses : 1;
+	bool ours = v->who >= AUTO;
+	double wall, cpu;
+
+	if (conf.responses)
+		respond(v, l, conf.warm);
+	s.calls = ours ? (double)status_of(l->ssl).calls : 0;
+	wall = now(CLOCK_MONOTONIC);
+	cpu = now(CLOCK_THREAD_CPUTIME_ID);
+	if (conf.responses) {
+		respond(v, l, n);
+	} else {
+		v->respond(l);
+		wait_end(l->sock);
+	}
+	s.cpu = (now(CLOCK_THREAD_CPUTIME_ID) - cpu) / n;
+	s.wall = (now(CLOCK_MONOTONIC) - wall) / n;
+	if (ours) {
+		s.calls = ((double)status_of(l->ssl).calls - s.calls) / n;
+		s.method = status_of(l->ssl).method;
+	}
+	return s;
+}
+
+/* A sample is worth something only if the method was the one named. */
+static void check_method(const struct variant *v, SSL *ssl,
+			 const struct sample *s)
+{
+	bool ktls = BIO_get_ktls_send(SSL_get_wbio(ssl));
+
+	if (v->who == OPENSSL_KTLS && !ktls)
+		die("%s: OpenSSL has no kernel TLS here", v->name);
+	if (v->who == OPENSSL && ktls)
+		die("%s: the kernel does TLS here", v->name);
+	if (s->method >= 0 && v->method != TLSSF_METHOD_COUNT &&
+	    s->method != v->method)
+		die("%s: method %s", v->name, tlssf_method_name(s->method));
+}
+
+static struct link accept_link(const struct variant *v,
+			       const struct order *order)
+{
+	struct link l = { .ssl = SSL_new(server.ctx[v->who]) };
+
+	alarm(SAMPLE_LIMIT);
+	must(send(server.ctl, order, sizeof(*order), MSG_NOSIGNAL) ==
+	     sizeof(*order), "order");
+	l.sock = accept(server.listener, NULL, NULL);
+	must(l.sock >= 0 && l.ssl && SSL_set_fd(l.ssl, l.sock), "accept");
+	must(SSL_accept(l.ssl) == 1, "SSL_accept");
+	if (v->nonblocking)
+		must(fcntl(l.sock, F_SETFL, O_NONBLOCK) == 0, "fcntl");
+	return l;
+}
+
+static struct report end_link(struct link *l)
+{
+	struct report r;
+
+	SSL_free(l->ssl);
+	close(l->sock);
+	must(recv(server.ctl, &r, sizeof(r), 0) == sizeof(r), "client");
+	return r;
+}
+
+static uint64_t response_size(void)
+{
+	return (uint64_t)conf.header + conf.size;
+}
+
+static struct sample measure(const struct variant *v)
+{
+	int asked = conf.responses ? conf.warm + conf.responses : 0;
+	struct order order = { conf.responses ? COUNT : DRAIN, asked };
+	struct link l = accept_link(v, &order);
+	struct sample s = timed(v, &l);
+	struct report r;
+
+	check_method(v, l.ssl, &s);
+	r = end_link(&l);
+	if (r.bytes < response_size() * (uint64_t)(asked ? asked : 1))
+		die("%s: the stream was cut", v->name);
+	s.records = asked ? (double)r.records / asked : 0;
+	return s;
+}
+
+static void verify(const struct variant *v)
+{
+	struct order order = { COMPARE, !conf.responses ? 0 :
+			       conf.size < LARGE ? CHECKED : 1 };
+	uint64_t expected = response_size();
+	struct link l = accept_link(v, &order);
+	struct report r;
+
+	if (order.responses) {
+		respond(v, &l, order.responses);
+		expected *= (uint64_t)order.responses;
+	} else {
+		v->respond(&l);
+		wait_end(l.sock);
+	}
+	r = end_link(&l);
+	if (r.bytes != expected || !r.equal)
+		die("%s: the client decrypted other bytes", v->name);
+	printf("verified: %s: %llu bytes equal\n", v->name,
+	       (unsigned long long)r.bytes);
+}
+
+/* ---- rounds ---- */
+
+static void shuffle(unsigned int *order)
+{
+	for (unsigned int i = n_chosen - 1; i > 0; i--) {
+		unsigned int j = (unsigned int)random() % (i + 1);
+		unsigned int t = order[i];
+
+		order[i] = order[j];
+		order[j] = t;
+	}
+}
+
+static void play_round(int round)
+{
+	unsigned int order[MAX_VARIANTS];
+
+	memcpy(order, chosen, sizeof(order));
+	shuffle(order);
+	for (unsigned int i = 0; i < n_chosen; i++)
+		samples[order[i]][round] = measure(&variants[order[i]]);
+}
+
+/* What part of the machine others used meanwhile. */
+static double play(void)
+{
+	struct load from = load_now(), to;
+
+	for (int round = 0; round < conf.rounds; round++)
+		play_round(round);
+	to = load_now();
+	return (to.others - from.others) / (to.all - from.all);
+}
+
+/* ---- start ---- */
+
+static uint64_t bytes_arg(const char *s)
+{
+	char *end;
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(s, &end, 10);
+	if (*end == 'K' || *end == 'M')
+		n <<= *end++ == 'K' ? 10 : 20;
+	if (errno || end == s || *end || n > INT32_MAX)
+		die("not a size below 2048M: %s", s);
+	return n;
+}
+
+static int count_arg(const char *s, int min, int max)
+{
+	int n = atoi(s);
+
+	if (n < min || n > max)
+		die("%s is not between %d and %d", s, min, max);
+	return n;
+}
+
+static int version_arg(const char *s)
+{
+	if (strcmp(s, "1.2") == 0)
+		return TLS1_2_VERSION;
+	if (strcmp(s, "1.3") != 0)
+		die("tls: 1.2 or 1.3");
+	return TLS1_3_VERSION;
+}
+
+static const struct suite *suite_arg(const char *s)
+{
+	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
+		if (strcmp(s, suites[i].name) == 0)
+			return &suites[i];
+	die("cipher: aes128gcm, aes256gcm or chacha20");
+}
+
+static void choose(const char *name)
+{
+	unsigned int v = 0;
+
+	while (variants[v].name && strcmp(variants[v].name, name) != 0)
+		v++;
+	if (!variants[v].name)
+		die("no such variant: %s", name);
+	if (n_chosen == MAX_VARIANTS)
+		die("too many variants");
+	chosen[n_chosen++] = v;
+}
+
+static void choose_list(char *list)
+{
+	char *name, *at = NULL;
+
+	for (name = strtok_r(list, ",", &at); name;
+	     name = strtok_r(NULL, ",", &at))
+		choose(name);
+}
+
+static FILE *results_arg(const char *path)
+{
+	FILE *f = fopen(path, "a");
+
+	must(f != NULL, path);
+	return f;
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "name", required_argument, NULL, 'n' },
+		{ "size", required_argument, NULL, 's' },
+		{ "header", required_argument, NULL, 'h' },
+		{ "responses", required_argument, NULL, 'p' },
+		{ "warm", required_argument, NULL, 'W' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "cipher", required_argument, NULL, 'c' },
+		{ "tls", required_argument, NULL, 't' },
+		{ "wake", required_argument, NULL, 'w' },
+		{ "counted", no_argument, NULL, 'C' },
+		{ "variants", required_argument, NULL, 'v' },
+		{ "json", required_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'n': conf.name = optarg; break;
+		case 's': conf.size = bytes_arg(optarg); break;
+		case 'h': conf.header = (int)bytes_arg(optarg); break;
+		case 'p': conf.responses = count_arg(optarg, 0, 99999); break;
+		case 'W': conf.warm = count_arg(optarg, 0, 99999); break;
+		case 'r': conf.rounds = count_arg(optarg, 1, MAX_ROUNDS); break;
+		case 'c': conf.suite = suite_arg(optarg); break;
+		case 't': conf.version = version_arg(optarg); break;
+		case 'w': conf.wake = (int)bytes_arg(optarg); break;
+		case 'C': conf.counted = true; break;
+		case 'v': choose_list(optarg); break;
+		case 'j': conf.results = results_arg(optarg); break;
+		default: die("see bench/README.md");
+		}
+	}
+	if (optind != argc || !n_chosen || !conf.size)
+		die("see bench/README.md");
+}
+
+int main(int argc, char **argv)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	parse(argc, argv);
+	print_setting(own_network());
+	start_ends();
+	srandom((unsigned int)time(NULL));
+	for (unsigned int i = 0; i < n_chosen; i++)
+		if (variants[chosen[i]].sealed)
+			verify(&variants[chosen[i]]);
+	print_table(chosen, n_chosen, play());
+	stop_ends();
+	return 0;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* The ways to send a response: what everybody writes, and tlssf. */
+#include "send.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <tlssf/tlssf.h>
+
+#define POLL_LIMIT	30000	/* milliseconds */
+#define READ_SIZE	16384	/* of the loop that everybody writes */
+#define ONE_SEND	(1u << 20)
+
+static unsigned char buf[ONE_SEND + 65536];
+
+/* ---- OpenSSL alone, with or without kernel TLS ---- */
+
+static void write_all(SSL *ssl, const void *data, size_t len)
+{
+	size_t done;
+
+	must(SSL_write_ex(ssl, data, len, &done) == 1 && done == len,
+	     "SSL_write");
+}
+
+static size_t read_file(void *to, size_t cap, uint64_t off)
+{
+	size_t len = conf.size - off < cap ? (size_t)(conf.size - off) : cap;
+
+	must(pread(server.file, to, len, (off_t)off) == (ssize_t)len, "pread");
+	return len;
+}
+
+static void pread_write(struct link *l)
+{
+	uint64_t off = 0;
+	size_t n;
+
+	if (conf.header)
+		write_all(l->ssl, server.header, (size_t)conf.header);
+	for (; off < conf.size; off += n) {
+		n = read_file(buf, READ_SIZE, off);
+		write_all(l->ssl, buf, n);
+	}
+}
+
+/* Header and file in one buffer, given to the library at once. */
+static void one_write(struct link *l)
+{
+	size_t used = (size_t)conf.header, n;
+	uint64_t off = 0;
+
+	memcpy(buf, server.header, used);
+	do {
+		n = read_file(buf + used, ONE_SEND, off);
+		write_all(l->ssl, buf, used + n);
+		off += n;
+		used = 0;
+	} while (off < conf.size);
+}
+
+static void ssl_sendfile_rest(struct link *l)
+{
+	uint64_t off = 0;
+
+	while (off < conf.size) {
+		ossl_ssize_t n = SSL_sendfile(l->ssl, server.file, (off_t)off,
+					      (size_t)(conf.size - off), 0);
+
+		must(n > 0, "SSL_sendfile");
+		off += (uint64_t)n;
+	}
+}
+
+static void write_ssl_sendfile(struct link *l)
+{
+	if (conf.header)
+		write_all(l->ssl, server.header, (size_t)conf.header);
+	ssl_sendfile_rest(l);
+}
+
+/* The header waits in an open record for the file's first bytes. */
+static void more_sendfile(struct link *l)
+{
+	if (conf.header)
+		must(send(l->sock, server.header, (size_t)conf.header,
+			  MSG_MORE) == conf.header, "send");
+	ssl_sendfile_rest(l);
+}
+
+/* ---- no TLS at all: what the rest of the machine costs ---- */
+
+static void tcp_sendfile(struct link *l)
+{
+	off_t off = 0;
+
+	if (conf.header)
+		must(send(l->sock, server.header, (size_t)conf.header,
+			  MSG_MORE) == conf.header, "send");
+	while ((uint64_t)off < conf.size)
+		must(sendfile(l->sock, server.file, &off,
+			      (size_t)(conf.size - (uint64_t)off)) > 0,
+		     "sendfile");
+}
+
+/* ---- tlssf ---- */
+
+static void wait_writable(struct link *l)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+	struct pollfd p = { .fd = l->sock, .events = POLLOUT };
+
+	must(tlssf_status(l->ssl, &st) == 0, "tlssf_status");
+	if (st.retry_ms)
+		must(poll(NULL, 0, (int)st.retry_ms) == 0, "poll");
+	else
+		must(poll(&p, 1, POLL_LIMIT) == 1, "waiting for POLLOUT");
+}
+
+static void tlssf_file(struct link *l)
+{
+	uint64_t off = 0;
+
+	while (off < conf.size) {
+		ssize_t n = tlssf_send(l->ssl, server.file, (off_t)off,
+				       (size_t)(conf.size - off));
+
+		if (n > 0)
+			off += (uint64_t)n;
+		else if (n == TLSSF_WANT_WRITE)
+			wait_writable(l);
+		else
+			die("tlssf_send: %zd, %s", n, tlssf_strerror(l->ssl));
+	}
+}
+
+static void tlssf(struct link *l)
+{
+	struct tlssf_job job = {
+		.size = sizeof(job),
+		.header = server.header,
+		.header_len = (size_t)conf.header,
+		.fd = server.file,
+		.file_len = conf.size,
+	};
+	int r;
+
+	if (!conf.header) {
+		tlssf_file(l);
+		return;
+	}
+	while ((r = tlssf_send_job(l->ssl, &job)) == TLSSF_WANT_WRITE)
+		wait_writable(l);
+	if (r)
+		die("tlssf_send_job: %s", tlssf_strerror(l->ssl));
+}
+
+#define ANY	TLSSF_METHOD_COUNT
+#define NOT	(-1)
+
+const struct variant variants[MAX_VARIANTS] = {
+	{ "pread+SSL_write", pread_write, OPENSSL, NOT, false, true },
+	/* the same once more: what the noise alone makes of a ratio */
+	{ "the-same-again", pread_write, OPENSSL, NOT, false, true },
+	{ "one-SSL_write", one_write, OPENSSL, NOT, false, true },
+	{ "SSL_sendfile", write_ssl_sendfile, OPENSSL_KTLS, NOT, false, true },
+	{ "ktls-again", write_ssl_sendfile, OPENSSL_KTLS, NOT, false, true },
+	{ "ktls-pread+SSL_write", pread_write, OPENSSL_KTLS, NOT, false, true },
+	{ "ktls-one-SSL_write", one_write, OPENSSL_KTLS, NOT, false, true },
+	{ "ktls-MSG_MORE", more_sendfile, OPENSSL_KTLS, NOT, false, true },
+	{ "tcp-sendfile", tcp_sendfile, OPENSSL, NOT, false, false },
+	{ "tlssf", tlssf, AUTO, ANY, false, true },
+	{ "tlssf-nonblocking", tlssf, AUTO, ANY, true, true },
+	{ "tlssf-ssl_sendfile", tlssf, NAMED_SSL_SENDFILE,
+	  TLSSF_METHOD_SSL_SENDFILE, false, true },
+	{ "tlssf-ktls", tlssf, NAMED_KTLS, TLSSF_METHOD_KTLS, false, true },
+	{ "tlssf-userspace", tlssf, NAMED_USERSPACE, TLSSF_METHOD_USERSPACE,
+	  false, true },
+};
