@@ -63,6 +63,20 @@ static void sys_sleep_ms(unsigned int ms)
 	nanosleep(&t, NULL);
 }
 
+/*
+ * Many a libc's fstat() is fstatat() with an empty path, which older kernels
+ * look up all the same: four times the instructions on 6.1. Where the kernel's
+ * struct is known to be libc's, too, the old system call does.
+ */
+static int cheap_fstat(int fd, struct stat *st)
+{
+#if (defined(__x86_64__) && defined(__LP64__)) || defined(__aarch64__)
+	return (int)syscall(SYS_fstat, fd, st);
+#else
+	return fstat(fd, st);
+#endif
+}
+
 static int sys_file_size(int fd, uint64_t *size)
 {
 	struct stat st;
@@ -74,7 +88,7 @@ static int sys_file_size(int fd, uint64_t *size)
 		return -EBADF;
 	if ((flags & O_ACCMODE) != O_RDONLY && (flags & O_ACCMODE) != O_RDWR)
 		return -EBADF;
-	if (fstat(fd, &st))
+	if (cheap_fstat(fd, &st))
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
