@@ -219,7 +219,7 @@ enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 {
 	int r;
 
-	ERR_clear_error();
+	tl_clear_errors();
 	errno = 0;
 	r = write_as_new(ssl, buf, (int)len);
 	*done = r > 0 ? (size_t)r : 0;
@@ -232,7 +232,7 @@ enum tl_result tl_continue(SSL *ssl)
 	static const char nothing[1];
 	int r;
 
-	ERR_clear_error();
+	tl_clear_errors();
 	errno = 0;
 	r = write_as_new(ssl, nothing, 0);
 	return r >= 0 ? TL_OK : tl_result_of(ssl, r);

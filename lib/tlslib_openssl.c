@@ -261,7 +261,7 @@ enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 {
 	int r;
 
-	ERR_clear_error();
+	tl_clear_errors();
 	errno = 0;
 	*done = 0;
 	r = SSL_write_ex(ssl, buf, len, done);
@@ -273,7 +273,7 @@ enum tl_result tl_continue(SSL *ssl)
 	int type = SSL_get_key_update_type(ssl);
 	int r;
 
-	ERR_clear_error();
+	tl_clear_errors();
 	errno = 0;
 	/* an answer owed to the peer waits for the next SSL_write() otherwise */
 	if (type != SSL_KEY_UPDATE_NONE && !SSL_in_init(ssl) &&
@@ -297,7 +297,7 @@ ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 	ssize_t n;
 	int err;
 
-	ERR_clear_error();
+	tl_clear_errors();
 	errno = 0;
 	n = SSL_sendfile(ssl, fd, (off_t)off, len, 0);
 	err = errno;
