@@ -346,6 +346,12 @@ struct part {
 
 /* ---- stream.c ---- */
 struct part tlssf_stream_part(const struct stream *s, uint64_t pos);
+/*
+ * `cap` bytes from `pos` on, all parts joined, fewer only where the file ends
+ * or fails: how many, or -errno.
+ */
+ssize_t tlssf_stream_read(struct stream *s, uint64_t pos, unsigned char *buf,
+			  size_t cap);
 
 /* ---- bridge.c: our filter BIO on the write side ---- */
 

@@ -11,6 +11,13 @@
 
 #include "internal.h"
 
+/*
+ * Up to so many bytes of a file it costs less to copy them beside the header
+ * than to make a second call for them; bench/kernel has counted it.
+ */
+#define JOINED_FILE	2048u
+#define JOINED_MAX	4096u	/* with header and trailer */
+
 /* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
 int tlssf_kernel_lacks(const struct conn *c)
 {
@@ -121,6 +128,24 @@ static struct piece next_piece(const struct stream *s, uint64_t limit)
 	return p;
 }
 
+static bool worth_joining(const struct stream *s, uint64_t limit)
+{
+	struct part part = tlssf_stream_part(s, s->done);
+	uint64_t len = limit - s->done;
+
+	return part.data && len > part.len && len <= JOINED_MAX &&
+	       s->file_len <= JOINED_FILE;
+}
+
+/* At least the first part: an error of the file shows at its own turn. */
+static struct piece join(struct stream *s, uint64_t limit, unsigned char *buf)
+{
+	ssize_t n = tlssf_stream_read(s, s->done, buf,
+				      (size_t)(limit - s->done));
+
+	return (struct piece){ .data = buf, .len = (size_t)n };
+}
+
 static ssize_t send_piece(struct conn *c, const struct stream *s,
 			  const struct piece *p, file_sender *send_file)
 {
@@ -184,7 +209,9 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 		     file_sender *send_file)
 {
-	struct piece p = next_piece(s, limit);
+	unsigned char buf[JOINED_MAX];
+	struct piece p = worth_joining(s, limit) ? join(s, limit, buf)
+						 : next_piece(s, limit);
 	ssize_t n;
 
 	clamp_to_key(c, &p);

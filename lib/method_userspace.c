@@ -103,38 +103,6 @@ static size_t batch_target(const struct conn *c, const struct stream *s)
 
 /* ---- sealing ---- */
 
-/* Plaintext from `pos` on, header, file and trailer joined: bytes or -errno. */
-static ssize_t gather_plain(struct stream *s, uint64_t pos,
-			    unsigned char *buf, size_t cap)
-{
-	size_t n = 0;
-
-	while (n < cap) {
-		struct part part = tlssf_stream_part(s, pos + n);
-		size_t len = cap - n;
-		ssize_t got;
-
-		if (len > part.len)
-			len = (size_t)part.len;
-		if (part.data) {
-			memcpy(buf + n, part.data, len);
-			n += len;
-			continue;
-		}
-		got = tlssf_sys.pread(s->fd, buf + n, len, part.off);
-		if (got == -EINTR)
-			continue;
-		if (got < 0)
-			return n ? (ssize_t)n : got;
-		if (got == 0) {
-			s->short_file = true;
-			break;
-		}
-		n += (size_t)got;
-	}
-	return (ssize_t)n;
-}
-
 static int write_failed(struct conn *c, enum tl_result r)
 {
 	int err = errno;
@@ -211,7 +179,7 @@ static int fill_by(struct conn *c, struct stream *s, uint64_t limit,
 						      : PLAIN_SIZE;
 		if (want > left)
 			want = (size_t)left;
-		n = gather_plain(s, s->done + c->ahead.len, buf, want);
+		n = tlssf_stream_read(s, s->done + c->ahead.len, buf, want);
 		if (n < 0)
 			return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ,
 					       (int)-n);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Header, file range and trailer as one stream of bytes. */
+#include <errno.h>
+#include <string.h>
+
 #include "internal.h"
 
 struct part tlssf_stream_part(const struct stream *s, uint64_t pos)
@@ -15,4 +18,35 @@ struct part tlssf_stream_part(const struct stream *s, uint64_t pos)
 	pos -= s->file_len;
 	return (struct part){ .data = (const unsigned char *)s->trailer + pos,
 			      .len = s->trailer_len - pos };
+}
+
+ssize_t tlssf_stream_read(struct stream *s, uint64_t pos, unsigned char *buf,
+			  size_t cap)
+{
+	size_t n = 0;
+
+	while (n < cap) {
+		struct part part = tlssf_stream_part(s, pos + n);
+		size_t len = cap - n;
+		ssize_t got;
+
+		if (len > part.len)
+			len = (size_t)part.len;
+		if (part.data) {
+			memcpy(buf + n, part.data, len);
+			n += len;
+			continue;
+		}
+		got = tlssf_sys.pread(s->fd, buf + n, len, part.off);
+		if (got == -EINTR)
+			continue;
+		if (got < 0)
+			return n ? (ssize_t)n : got;
+		if (got == 0) {
+			s->short_file = true;
+			break;
+		}
+		n += (size_t)got;
+	}
+	return (ssize_t)n;
 }

@@ -17,18 +17,73 @@ static void run_job(size_t header, uint64_t file, size_t trailer)
 	ck_assert(!tl_conn(w.p.ssl)->ktx.open);
 }
 
+/* Too small for two calls: header, file and trailer in one. */
+START_TEST(tiny_jobs_are_one_send)
+{
+	world_open();
+	run_job(100, 1000, 10);
+	ASSERT_LOG({ BY_SEND, 0, 1110 });
+	run_job(100, 2048, 1948);
+	ASSERT_LOG({ BY_SEND, 0, 4096 });
+	run_job(100, 0, 50);
+	ASSERT_LOG({ BY_SEND, 0, 150 });
+	run_job(0, 100, 50);	/* no header to join: no copy */
+	ASSERT_LOG({ BY_FILE, 7, 100 }, { BY_SEND, 0, 50 });
+	world_close();
+}
+END_TEST
+
+/* A part of it was taken: the rest is read again. */
+START_TEST(tiny_job_in_two_sends)
+{
+	struct tlssf_job job;
+
+	world_open();
+	job = make_job(100, 900, 5);
+	answer(60, -EAGAIN, ALL);
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), TLSSF_WANT_WRITE);
+	ck_assert_uint_eq(job.done, 60);
+	ASSERT_LOG({ BY_SEND, 0, 1005 }, { BY_SEND, 0, 945 });
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
+	ASSERT_LOG({ BY_SEND, 0, 945 });
+	world_close();
+}
+END_TEST
+
+/* What can be read is sent; the error of the rest is the file's. */
+START_TEST(tiny_job_and_a_bad_file)
+{
+	struct tlssf_job job;
+
+	world_open();
+	job = make_job(100, 900, 5);
+	w.pread_err = EIO;
+	answer(ALL, -EIO, ALL);
+	assert_error(tlssf_send_job(w.p.ssl, &job), EIO,
+		     TLSSF_REASON_FILE_READ, false);
+	ck_assert_uint_eq(job.done, 100);
+	ASSERT_LOG({ BY_SEND, 0, 100 }, { BY_FILE, 7, 900 });
+	world_close();
+}
+END_TEST
+
 START_TEST(small_jobs_share_a_record)
 {
 	world_open();
 	for (w.blocking = 0;; w.blocking = 1) {
-		run_job(100, 1000, 10);
-		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 1000 },
+		run_job(100, 10000, 10);
+		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 10000 },
 			   { BY_SEND, 0, 10 });
+		run_job(100, 2049, 0);
+		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 2049 });
+		run_job(100, 2048, 1949);
+		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 2048 },
+			   { BY_SEND, 0, 1949 });
 		run_job(100, RECORD_MAX - 100, 0);
 		ASSERT_LOG({ BY_SEND_MORE, 0, 100 },
 			   { BY_FILE, 7, RECORD_MAX - 100 });
-		run_job(100, 0, 50);
-		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_SEND, 0, 50 });
+		run_job(100, 0, 5000);
+		ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_SEND, 0, 5000 });
 		run_job(0, 100, 50);
 		ASSERT_LOG({ BY_FILE, 7, 100 }, { BY_SEND, 0, 50 });
 		run_job(RECORD_MAX, 0, 0);
@@ -120,14 +175,14 @@ START_TEST(short_count_blocking)
 	answer(-EINTR, ALL, ALL);
 	ck_assert_int_eq(send_file(300, 700), TLSSF_WANT_WRITE);
 	ASSERT_LOG({ BY_FILE, 300, 700 });	/* nothing was open */
-	job = make_job(100, 900, 0);
+	job = make_job(100, 9000, 0);
 	answer(ALL, -EAGAIN, ALL);
 	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), TLSSF_WANT_WRITE);
-	ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 900 },
+	ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 9000 },
 		   { BY_PUSH, 0, 0 });
 	ck_assert_uint_eq(job.done, 100);
 	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
-	ASSERT_LOG({ BY_FILE, 7, 900 });
+	ASSERT_LOG({ BY_FILE, 7, 9000 });
 	world_close();
 }
 END_TEST
@@ -165,12 +220,12 @@ START_TEST(file_ends_early)
 	ck_assert_int_eq(send_file(0, 1000), 300);
 	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_FILE, 300, 700 },
 		   { BY_PUSH, 0, 0 });
-	job = make_job(100, 900, 5);
+	job = make_job(100, 9000, 5);
 	answer(ALL, 0, ALL);
 	assert_error(tlssf_send_job(w.p.ssl, &job), ENODATA,
 		     TLSSF_REASON_FILE_TRUNCATED, false);
 	ck_assert_uint_eq(job.done, 100);
-	ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 900 },
+	ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 9000 },
 		   { BY_PUSH, 0, 0 });
 	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
 	world_close();
@@ -239,6 +294,9 @@ int main(void)
 	TCase *counts = add_case(suite, "counts", 30);
 	TCase *waits = add_case(suite, "waits", 30);
 
+	tcase_add_test(pieces, tiny_jobs_are_one_send);
+	tcase_add_test(pieces, tiny_job_in_two_sends);
+	tcase_add_test(pieces, tiny_job_and_a_bad_file);
 	tcase_add_test(pieces, small_jobs_share_a_record);
 	tcase_add_test(pieces, large_jobs_do_not);
 	tcase_add_test(pieces, one_call_is_capped);

@@ -115,7 +115,7 @@ static void fail_job(int err)
 	if (special(err))
 		return;
 	world_open();
-	job = make_job(100, 900, 0);
+	job = make_job(100, 9000, 0);
 	answer(ALL, -err, ALL);
 	r = tlssf_send_job(w.p.ssl, &job);
 	ck_assert_uint_eq(job.done, 100);
@@ -143,7 +143,7 @@ static void fail_header(int err)
 	    v.reason == TLSSF_REASON_FILE_READ)
 		v = (struct verdict){ err, TLSSF_REASON_IO, err, true };
 	world_open();
-	job = make_job(100, 900, 0);
+	job = make_job(100, 9000, 0);
 	answer(-err, ALL, ALL);
 	check(tlssf_send_job(w.p.ssl, &job), &v);
 	ck_assert_uint_eq(job.done, 0);

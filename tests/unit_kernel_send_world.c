@@ -38,6 +38,12 @@ static int64_t play_send(const struct sys_args *a)
 	return take(a->value ? BY_SEND_MORE : BY_SEND, 0, a->in_len);
 }
 
+static int64_t play_pread(const struct sys_args *a)
+{
+	memset(a->out, 0, a->out_len);
+	return w.pread_err ? -w.pread_err : (int64_t)a->out_len;
+}
+
 static int64_t play_record(const struct sys_args *a)
 {
 	ck_assert_uint_eq(a->in_len, 0);
@@ -75,6 +81,7 @@ static void set_defaults(void)
 
 	SCRIPT_DEFAULT(file_size, .fd = FILE_FD, .data = &w.file_size,
 		       .len = sizeof(w.file_size));
+	SCRIPT_DEFAULT(pread, .fd = FILE_FD, .play = play_pread);
 	SCRIPT_DEFAULT(nonblocking, .fd = SOCK, .play = play_nonblocking);
 	SCRIPT_DEFAULT(send, .fd = SOCK, .play = play_send);
 	SCRIPT_DEFAULT(send_record, .fd = SOCK, .value = RECORD_DATA,

@@ -40,7 +40,7 @@ struct world {
 	unsigned int logged;
 	int64_t answers[16];	/* counts, -errno, ALL; then ALL */
 	unsigned int answered;
-	int push_err;
+	int push_err, pread_err;
 };
 extern struct world w;
 
