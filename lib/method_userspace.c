@@ -324,8 +324,8 @@ static int fill_own(struct conn *c, struct stream *s, uint64_t limit,
 	return seal_places(c, b, (size_t)n);
 }
 
-/* The keys could be ours, and it would pay. */
-static bool may_take_over(const struct conn *c, const struct stream *s)
+/* The keys could be ours. */
+static bool may_take_over(const struct conn *c)
 {
 	/* without a socket to shut, stale records could leave by another BIO */
 	return c->named == TLSSF_METHOD_AUTO && !c->takeover &&
@@ -333,7 +333,7 @@ static bool may_take_over(const struct conn *c, const struct stream *s)
 	       c->socket && tlssf_bridge_direct(c->bridge) &&
 	       c->info.version >= TLS12 && c->info.kernel_cipher >= 0 &&
 	       !c->info.compression && !c->info.max_fragment &&
-	       !tlssf_takeover_lacks(c) && tlssf_takeover_pays(c, s);
+	       !tlssf_takeover_lacks(c);
 }
 
 /*
@@ -343,13 +343,16 @@ static bool may_take_over(const struct conn *c, const struct stream *s)
 static uint64_t approach(struct conn *c, const struct stream *s,
 			 uint64_t limit)
 {
-	if (!may_take_over(c, s))
+	if (!may_take_over(c))
 		return limit;
+	/* the dear part is done, however little is left to send */
 	if (tlssf_takeover_ready(c)) {
 		if (c->observed.why_not || tlssf_takeover_keep(c))
 			c->no_takeover = true;
 		return limit;
 	}
+	if (!tlssf_takeover_pays(c, s))
+		return limit;
 	c->observed.valid = false;
 	c->observing = true;
 	tlssf_conn_ask_secret(c);

@@ -350,6 +350,26 @@ START_TEST(too_many_updates_before)
 END_TEST
 #endif
 
+/* Each has one full record and a little more: enough to look, and to act. */
+START_TEST(short_jobs)
+{
+	struct link_conf conf = { .version = versions[_i] };
+	struct tlssf_status st = { 0 };
+	uint64_t seq;
+
+	link_open(&tk, &conf);
+	for (uint64_t sent = 0; sent < TAKEOVER_PAYS + 16000; sent += 16000) {
+		get_status(&tk, &st);
+		if (sent + 16000 < TAKEOVER_PAYS)
+			ck_assert(!st.takeover);
+		deliver(&tk, &tk_file, sent, 16000);
+	}
+	get_status(&tk, &st);
+	ck_assert(st.takeover || kernel_seq(&tk, &seq));
+	tk_ends_well(&tk);
+}
+END_TEST
+
 /* ---- */
 
 static void add_before_tests(TCase *tc)
@@ -359,6 +379,7 @@ static void add_before_tests(TCase *tc)
 	tcase_add_loop_test(tc, records_before, 0, 6);
 	tcase_add_loop_test(tc, too_many_before, in_guest() ? 1 : 0, 2);
 	tcase_add_loop_test(tc, updates_before, 0, 3);
+	tcase_add_loop_test(tc, short_jobs, 0, 2);
 #ifndef OPENSSL_IS_BORINGSSL
 	tcase_add_test(tc, tickets_unsent);
 	tcase_add_test(tc, early_data);
