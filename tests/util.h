@@ -60,7 +60,7 @@ bool kernel_rekeys(void);
 bool survives_rekey(void);
 /* What AUTO must take when `sent` bytes were asked for in all. */
 int auto_method(int version, const struct cipher *c, uint64_t sent);
-#define TAKEOVER_PAYS	(128 * KIB)
+#define TAKEOVER_PAYS	(96 * KIB)
 
 /* ---- files: all of them are the pattern ---- */
 
