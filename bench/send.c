@@ -40,8 +40,15 @@ static const struct suite suites[] = {
 	  "TLS_CHACHA20_POLY1305_SHA256" },
 };
 
-struct conf conf = { "send", 128 << 20, 0, 0, 2, 21, TLS1_3_VERSION,
-		     &suites[0], 0, false, NULL };
+struct conf conf = {
+	.name = "send",
+	.size = 128 << 20,
+	.warm = 2,
+	.connections = 1,
+	.rounds = 21,
+	.version = TLS1_3_VERSION,
+	.suite = &suites[0],
+};
 
 struct server server;
 
@@ -69,7 +76,10 @@ static void respond(const struct variant *v, struct link *l, int times)
 	for (int i = 0; i < times; i++) {
 		if (v->nonblocking)
 			must(poll(&p, 1, POLL_LIMIT) == 1, "request");
-		must(SSL_read(l->ssl, &request, 1) == 1, "request");
+		if (l->gnutls)
+			gnutls_request(l);
+		else
+			must(SSL_read(l->ssl, &request, 1) == 1, "request");
 		v->respond(l);
 	}
 }
@@ -110,10 +120,10 @@ static struct sample timed(const struct variant *v, struct link *l)
 }
 
 /* A sample is worth something only if the method was the one named. */
-static void check_method(const struct variant *v, SSL *ssl,
+static void check_method(const struct variant *v, const struct link *l,
 			 const struct sample *s)
 {
-	bool ktls = BIO_get_ktls_send(SSL_get_wbio(ssl));
+	bool ktls = l->ssl && BIO_get_ktls_send(SSL_get_wbio(l->ssl));
 
 	if (v->who == OPENSSL_KTLS && !ktls)
 		die("%s: OpenSSL has no kernel TLS here", v->name);
@@ -124,17 +134,39 @@ static void check_method(const struct variant *v, SSL *ssl,
 		die("%s: method %s", v->name, tlssf_method_name(s->method));
 }
 
-static struct link accept_link(const struct variant *v,
-			       const struct order *order)
+static void handshake(const struct variant *v, struct link *l)
 {
-	struct link l = { .ssl = SSL_new(server.ctx[v->who]) };
+	if (v->who == GNUTLS) {
+		gnutls_open(l);
+		return;
+	}
+	l->ssl = SSL_new(server.ctx[v->who]);
+	must(l->ssl && SSL_set_fd(l->ssl, l->sock), "SSL_new");
+	must(SSL_accept(l->ssl) == 1, "SSL_accept");
+}
 
+static void give_order(const struct order *order)
+{
 	alarm(SAMPLE_LIMIT);
 	must(send(server.ctl, order, sizeof(*order), MSG_NOSIGNAL) ==
 	     sizeof(*order), "order");
+}
+
+static struct report take_report(void)
+{
+	struct report r;
+
+	must(recv(server.ctl, &r, sizeof(r), 0) == sizeof(r), "client");
+	return r;
+}
+
+struct link accept_link(const struct variant *v)
+{
+	struct link l = { 0 };
+
 	l.sock = accept(server.listener, NULL, NULL);
-	must(l.sock >= 0 && l.ssl && SSL_set_fd(l.ssl, l.sock), "accept");
-	must(SSL_accept(l.ssl) == 1, "SSL_accept");
+	must(l.sock >= 0, "accept");
+	handshake(v, &l);
 	if (v->nonblocking)
 		must(fcntl(l.sock, F_SETFL, O_NONBLOCK) == 0, "fcntl");
 	return l;
@@ -142,12 +174,11 @@ static struct link accept_link(const struct variant *v,
 
 static struct report end_link(struct link *l)
 {
-	struct report r;
-
+	if (l->gnutls)
+		gnutls_close(l);
 	SSL_free(l->ssl);
 	close(l->sock);
-	must(recv(server.ctl, &r, sizeof(r), 0) == sizeof(r), "client");
-	return r;
+	return take_report();
 }
 
 static uint64_t response_size(void)
@@ -158,12 +189,15 @@ static uint64_t response_size(void)
 static struct sample measure(const struct variant *v)
 {
 	int asked = conf.responses ? conf.warm + conf.responses : 0;
-	struct order order = { conf.responses ? COUNT : DRAIN, asked };
-	struct link l = accept_link(v, &order);
-	struct sample s = timed(v, &l);
+	struct order order = { conf.responses ? COUNT : DRAIN, asked, 1 };
+	struct sample s;
 	struct report r;
+	struct link l;
 
-	check_method(v, l.ssl, &s);
+	give_order(&order);
+	l = accept_link(v);
+	s = timed(v, &l);
+	check_method(v, &l, &s);
 	r = end_link(&l);
 	if (r.bytes < response_size() * (uint64_t)(asked ? asked : 1))
 		die("%s: the stream was cut", v->name);
@@ -171,14 +205,28 @@ static struct sample measure(const struct variant *v)
 	return s;
 }
 
+static struct sample measure_at_once(const struct variant *v)
+{
+	struct order order = { DRAIN, 0, conf.connections };
+	struct sample s;
+
+	give_order(&order);
+	s = measure_many(v);
+	if (take_report().bytes < conf.size * (uint64_t)conf.connections)
+		die("%s: a stream was cut", v->name);
+	return s;
+}
+
 static void verify(const struct variant *v)
 {
 	struct order order = { COMPARE, !conf.responses ? 0 :
-			       conf.size < LARGE ? CHECKED : 1 };
+			       conf.size < LARGE ? CHECKED : 1, 1 };
 	uint64_t expected = response_size();
-	struct link l = accept_link(v, &order);
 	struct report r;
+	struct link l;
 
+	give_order(&order);
+	l = accept_link(v);
 	if (order.responses) {
 		respond(v, &l, order.responses);
 		expected *= (uint64_t)order.responses;
@@ -213,7 +261,9 @@ static void play_round(int round)
 	memcpy(order, chosen, sizeof(order));
 	shuffle(order);
 	for (unsigned int i = 0; i < n_chosen; i++)
-		samples[order[i]][round] = measure(&variants[order[i]]);
+		samples[order[i]][round] = conf.connections > 1 ?
+			measure_at_once(&variants[order[i]]) :
+			measure(&variants[order[i]]);
 }
 
 /* What part of the machine others used meanwhile. */
@@ -307,6 +357,7 @@ static void parse(int argc, char **argv)
 		{ "header", required_argument, NULL, 'h' },
 		{ "responses", required_argument, NULL, 'p' },
 		{ "warm", required_argument, NULL, 'W' },
+		{ "connections", required_argument, NULL, 'm' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "cipher", required_argument, NULL, 'c' },
 		{ "tls", required_argument, NULL, 't' },
@@ -325,6 +376,7 @@ static void parse(int argc, char **argv)
 		case 'h': conf.header = (int)bytes_arg(optarg); break;
 		case 'p': conf.responses = count_arg(optarg, 0, 99999); break;
 		case 'W': conf.warm = count_arg(optarg, 0, 99999); break;
+		case 'm': conf.connections = count_arg(optarg, 1, 9999); break;
 		case 'r': conf.rounds = count_arg(optarg, 1, MAX_ROUNDS); break;
 		case 'c': conf.suite = suite_arg(optarg); break;
 		case 't': conf.version = version_arg(optarg); break;
@@ -337,6 +389,9 @@ static void parse(int argc, char **argv)
 	}
 	if (optind != argc || !n_chosen || !conf.size)
 		die("see bench/README.md");
+	for (unsigned int i = 0; conf.responses && i < n_chosen; i++)
+		if (!variants[chosen[i]].sealed)
+			die("%s: bulk only", variants[chosen[i]].name);
 }
 
 int main(int argc, char **argv)

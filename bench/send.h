@@ -22,6 +22,7 @@ struct conf {
 	int header;		/* bytes before it */
 	int responses;		/* timed, per connection; 0: a bulk transfer */
 	int warm;		/* responses before those */
+	int connections;	/* at once, a bulk transfer on each */
 	int rounds;
 	int version;		/* TLS1_2_VERSION or TLS1_3_VERSION */
 	const struct suite *suite;
@@ -34,8 +35,8 @@ extern struct conf conf;
 
 /* ---- send_ends.c: both ends, made before anything is timed ---- */
 
-/* Whose SSL_CTX. The first two know nothing of tlssf. */
-enum who { OPENSSL, OPENSSL_KTLS, AUTO, NAMED_SSL_SENDFILE, NAMED_KTLS,
+/* Whose SSL_CTX. Up to AUTO they know nothing of tlssf; GNUTLS has none. */
+enum who { GNUTLS, OPENSSL, OPENSSL_KTLS, AUTO, NAMED_SSL_SENDFILE, NAMED_KTLS,
 	   NAMED_USERSPACE, N_WHO };
 
 /* What the client does: count records, throw all away, or compare. */
@@ -44,6 +45,7 @@ enum mode { COUNT, DRAIN, COMPARE };
 struct order {
 	enum mode mode;
 	int responses;		/* to ask for; 0: read until the end */
+	int connections;	/* DRAIN: so many of them at once */
 };
 
 struct report {			/* what the client saw */
@@ -83,6 +85,7 @@ void stop_ends(void);
 
 struct link {
 	SSL *ssl;
+	void *gnutls;		/* its session, in place of ssl */
 	int sock;
 };
 
@@ -97,14 +100,26 @@ struct variant {
 
 extern const struct variant variants[MAX_VARIANTS];	/* until !name */
 
-/* ---- send_table.c: what came out ---- */
-
 struct sample {
 	double cpu, wall;	/* seconds, for one response */
 	double records;		/* of one response */
 	double calls;		/* sends that tlssf made for one response */
 	int method;		/* that tlssf took, or -1 */
 };
+
+/* ---- send.c ---- */
+struct link accept_link(const struct variant *v);	/* and handshake */
+
+/* ---- send_many.c ---- */
+struct sample measure_many(const struct variant *v);
+
+/* ---- send_gnutls.c: ends the program where it is not built in ---- */
+void gnutls_open(struct link *l);	/* the handshake, on l->sock */
+void gnutls_request(struct link *l);
+void gnutls_respond(struct link *l);
+void gnutls_close(struct link *l);
+
+/* ---- send_table.c: what came out ---- */
 
 extern struct sample samples[MAX_VARIANTS][MAX_ROUNDS];
 

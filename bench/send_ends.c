@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -180,11 +181,10 @@ static void drain(int sock, struct report *r)
 	must(n == 0, "recv");
 }
 
-static struct report receive(SSL_CTX *ctx, const struct sockaddr_in *to,
-			     const struct order *o)
+static SSL *connect_to(SSL_CTX *ctx, const struct sockaddr_in *to,
+		       const struct order *o)
 {
 	int sock = socket(AF_INET, SOCK_STREAM, 0);
-	struct report r = { .equal = true };
 	SSL *ssl = SSL_new(ctx);
 
 	must(sock >= 0 && ssl && SSL_set_fd(ssl, sock), "socket");
@@ -193,14 +193,72 @@ static struct report receive(SSL_CTX *ctx, const struct sockaddr_in *to,
 	must(SSL_connect(ssl) == 1, "SSL_connect");
 	if (conf.wake && o->mode != COMPARE)
 		set_int(sock, SOL_SOCKET, SO_RCVLOWAT, conf.wake);
-	if (o->responses)
-		ask(ssl, sock, o, &r);
-	else if (o->mode == COMPARE)
-		compare(ssl, sock, &r);
-	else
-		drain(sock, &r);
+	return ssl;
+}
+
+static void disconnect(SSL *ssl)
+{
+	int sock = SSL_get_fd(ssl);
+
 	SSL_free(ssl);
 	close(sock);
+}
+
+static struct report receive(SSL_CTX *ctx, const struct sockaddr_in *to,
+			     const struct order *o)
+{
+	SSL *ssl = connect_to(ctx, to, o);
+	struct report r = { .equal = true };
+
+	if (o->responses)
+		ask(ssl, SSL_get_fd(ssl), o, &r);
+	else if (o->mode == COMPARE)
+		compare(ssl, SSL_get_fd(ssl), &r);
+	else
+		drain(SSL_get_fd(ssl), &r);
+	disconnect(ssl);
+	return r;
+}
+
+/* What has come on one of many connections; at the end it is closed. */
+static bool drain_some(SSL *ssl, struct report *r)
+{
+	static unsigned char buf[1 << 20];
+	ssize_t n = recv(SSL_get_fd(ssl), buf, sizeof(buf),
+			 MSG_TRUNC | MSG_DONTWAIT);
+
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	must(n >= 0, "recv");
+	r->bytes += (uint64_t)n;
+	if (n == 0)
+		disconnect(ssl);
+	return n == 0;
+}
+
+static struct report receive_many(SSL_CTX *ctx, const struct sockaddr_in *to,
+				  const struct order *o)
+{
+	int epoll = epoll_create1(0), left = o->connections, got;
+	struct report r = { .equal = true };
+	struct epoll_event e[64];
+
+	must(epoll >= 0, "epoll_create1");
+	for (int i = 0; i < o->connections; i++) {
+		SSL *ssl = connect_to(ctx, to, o);
+
+		e[0] = (struct epoll_event){ .events = EPOLLIN,
+					     .data.ptr = ssl };
+		must(epoll_ctl(epoll, EPOLL_CTL_ADD, SSL_get_fd(ssl), e) == 0,
+		     "epoll_ctl");
+	}
+	while (left > 0) {
+		got = epoll_wait(epoll, e, 64, -1);
+		must(got > 0, "epoll_wait");
+		for (int i = 0; i < got; i++)
+			left -= drain_some(e[i].data.ptr, &r);
+	}
+	close(epoll);
 	return r;
 }
 
@@ -215,7 +273,9 @@ static void client(int ctl, const struct sockaddr_in *to)
 	content = mmap(NULL, conf.size, PROT_READ, MAP_SHARED, server.file, 0);
 	must(content != MAP_FAILED, "mmap");
 	while (recv(ctl, &order, sizeof(order), 0) == sizeof(order)) {
-		struct report r = receive(ctx, to, &order);
+		struct report r = order.connections > 1 ?
+			receive_many(ctx, to, &order) :
+			receive(ctx, to, &order);
 
 		must(send(ctl, &r, sizeof(r), MSG_NOSIGNAL) == sizeof(r),
 		     "report");
@@ -299,7 +359,7 @@ static void prepare(SSL_CTX *ctx, enum who who)
 
 static void make_contexts(void)
 {
-	for (enum who who = 0; who < N_WHO; who++) {
+	for (enum who who = OPENSSL; who < N_WHO; who++) {
 		server.ctx[who] = new_ctx(TLS_server_method());
 		self_sign(server.ctx[who]);
 		prepare(server.ctx[who], who);

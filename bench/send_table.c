@@ -114,7 +114,7 @@ static void print_row(unsigned int base, unsigned int v)
 {
 	struct spread cpu = cpu_of(v), ratio = ratio_of(base, v);
 
-	printf("%-20s %10.1f [%.1f-%.1f]  %5.3f [%.3f-%.3f]",
+	printf("%-24s %10.1f [%.1f-%.1f]  %5.3f [%.3f-%.3f]",
 	       variants[v].name, cpu.median, cpu.min, cpu.max, ratio.median,
 	       ratio.min, ratio.max);
 	printf("  %7.2f %6.2f  %s\n", records_of(v), calls_of(v),
@@ -138,10 +138,11 @@ static void write_row(unsigned int base, unsigned int v, double others)
 	fprintf(f, ",\"library\":\"%s\",\"linux\":\"%s\",\"tlssf\":\"%s\"",
 		OpenSSL_version(OPENSSL_VERSION), u.release, tlssf_version());
 	fprintf(f, ",\"tls\":\"%s\",\"cipher\":\"%s\",\"size\":%llu"
-		",\"header\":%d,\"responses\":%d,\"rounds\":%d,\"wake\":%d",
+		",\"header\":%d,\"responses\":%d,\"connections\":%d"
+		",\"rounds\":%d,\"wake\":%d",
 		version_name(), conf.suite->name,
 		(unsigned long long)conf.size, conf.header, conf.responses,
-		conf.rounds, conf.wake);
+		conf.connections, conf.rounds, conf.wake);
 	fprintf(f, ",\"base\":\"%s\",\"unit\":\"%s\"", variants[base].name,
 		unit());
 	write_spread("cpu", cpu_of(v));
