@@ -98,9 +98,9 @@ extern const struct sys tlssf_sys;
 /* ---- kernel_key.c: the layout of linux/tls.h ---- */
 
 /*
- * Key material as the kernel takes it. `cipher` is enum tlssf_cipher, `version` 0x0303 or 0x0304.
- * nonce: 12 bytes: salt||iv (TLS 1.3, ChaCha20: the write IV; TLS 1.2 GCM/CCM:
- * salt and the explicit nonce of the next record).
+ * Key material as the kernel takes it. `cipher` is enum tlssf_cipher, `version`
+ * TLS12 or TLS13. nonce: 12 bytes: salt||iv (TLS 1.3, ChaCha20: the write IV;
+ * TLS 1.2 GCM/CCM: salt and the explicit nonce of the next record).
  */
 struct kernel_key {
 	int version;
