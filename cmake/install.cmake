@@ -58,4 +58,6 @@ if(TARGET tlssf-probe AND TLSSF_TLS STREQUAL openssl)
 		RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 	install(FILES docs/man/tlssf-probe.1
 		DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+	install(FILES docs/tlssf-probe.schema.json
+		DESTINATION ${CMAKE_INSTALL_DATADIR}/tlssf)
 endif()

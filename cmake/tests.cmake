@@ -75,6 +75,11 @@ foreach(name IN LISTS programs)
 	endif()
 endforeach()
 
+if(TARGET tlssf-probe)
+	register(probe 300 e2e ${PROJECT_SOURCE_DIR}/tests/probe/run
+		$<TARGET_FILE:tlssf-probe>)
+endif()
+
 if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
 	set(scripts ${PROJECT_SOURCE_DIR}/scripts)
 	register(symbols 30 static ${scripts}/symbols $<TARGET_FILE:tlssf>)

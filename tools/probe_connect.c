@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* Shake hands with a server and ask libtlssf about the connection. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "probe.h"
+
+#define PATIENCE_MS	10000	/* for all of it, once the name is known */
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* HOST:PORT or [HOST]:PORT, split in place; NULL: neither. */
+static char *split(char *text, char **host)
+{
+	char *port = strrchr(text, ':');
+
+	if (!port || port == text || port[1] == '\0')
+		return NULL;
+	*port = '\0';
+	*host = text;
+	if (*text != '[')	/* an IPv6 address needs its brackets */
+		return strchr(text, ':') ? NULL : port + 1;
+	if (port[-1] != ']' || port == text + 2)
+		return NULL;
+	port[-1] = '\0';
+	*host = text + 1;
+	return port + 1;
+}
+
+/* 0, or -1 with errno ETIMEDOUT at the deadline. */
+static int wait_for(int fd, short events, int64_t deadline)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+	int64_t left;
+	int n;
+
+	do {
+		left = deadline - now_ms();
+		n = left > 0 ? poll(&p, 1, (int)left) : 0;
+	} while (n < 0 && errno == EINTR);
+	if (n == 0)
+		errno = ETIMEDOUT;
+	return n > 0 ? 0 : -1;
+}
+
+static int finish_connect(int fd, int64_t deadline)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (wait_for(fd, POLLOUT, deadline) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return -1;
+	errno = error;
+	return error ? -1 : 0;
+}
+
+/* A non-blocking socket, connected; or -1 and errno. */
+static int connect_to(const struct addrinfo *a, int64_t deadline)
+{
+	int err;
+	int fd = socket(a->ai_family,
+			a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			a->ai_protocol);
+
+	if (fd < 0)
+		return -1;
+	if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 ||
+	    (errno == EINPROGRESS && finish_connect(fd, deadline) == 0))
+		return fd;
+	err = errno;
+	close(fd);
+	errno = err;
+	return -1;
+}
+
+static int open_socket(struct connection *conn, const char *host,
+		       const char *port, int64_t *deadline)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct addrinfo *list, *a;
+	int fd = -1, e = getaddrinfo(host, port, &hints, &list);
+
+	*deadline = now_ms() + PATIENCE_MS;
+	if (e) {
+		snprintf(conn->error, sizeof(conn->error),
+			 "no address: %s", gai_strerror(e));
+		return -1;
+	}
+	for (a = list; a && fd < 0; a = a->ai_next) {
+		getnameinfo(a->ai_addr, a->ai_addrlen, conn->address,
+			    sizeof(conn->address), NULL, 0, NI_NUMERICHOST);
+		fd = connect_to(a, *deadline);
+	}
+	if (fd < 0)
+		snprintf(conn->error, sizeof(conn->error),
+			 "cannot connect: %s", strerror(errno));
+	freeaddrinfo(list);
+	return fd;
+}
+
+/* ---- TLS ---- */
+
+static const char *tls_error(int ssl_error)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_error());
+
+	if (reason)
+		return reason;
+	return ssl_error == SSL_ERROR_SYSCALL && errno
+		? strerror(errno) : "the peer has closed the connection";
+}
+
+static bool handshake(SSL *ssl, int fd, int64_t deadline,
+		      struct connection *conn)
+{
+	const char *why;
+	int r, e;
+
+	for (;;) {
+		ERR_clear_error();
+		errno = 0;
+		r = SSL_connect(ssl);
+		if (r == 1)
+			return true;
+		e = SSL_get_error(ssl, r);
+		why = tls_error(e);
+		if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE)
+			break;
+		if (wait_for(fd, e == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
+			     deadline) < 0) {
+			why = strerror(errno);
+			break;
+		}
+	}
+	snprintf(conn->error, sizeof(conn->error), "TLS handshake: %s", why);
+	return false;
+}
+
+/* A server that has several names wants to hear one; an address is none. */
+static void set_name(SSL *ssl, const char *host)
+{
+	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST };
+	struct addrinfo *list;
+
+	if (getaddrinfo(host, NULL, &hints, &list) == 0)
+		freeaddrinfo(list);
+	else
+		SSL_set_tlsext_host_name(ssl, host);
+}
+
+/* NOT_YET: a send that is large enough will take the keys over. */
+static void judge(SSL *ssl, struct connection *conn)
+{
+	struct tlssf_status *st = &conn->status;
+	int ktls;
+
+	st->size = sizeof(*st);
+	if (tlssf_status(ssl, st) < 0) {
+		snprintf(conn->error, sizeof(conn->error), "%s",
+			 strerror(errno));
+		return;
+	}
+	ktls = st->why_not[TLSSF_METHOD_KTLS];
+	if (st->why_not[TLSSF_METHOD_SSL_SENDFILE] == TLSSF_REASON_NONE)
+		conn->method = TLSSF_METHOD_SSL_SENDFILE;
+	else if (ktls == TLSSF_REASON_NONE || ktls == TLSSF_REASON_NOT_YET)
+		conn->method = TLSSF_METHOD_KTLS;
+	else
+		conn->method = TLSSF_METHOD_USERSPACE;
+	conn->offload = conn->method != TLSSF_METHOD_USERSPACE;
+}
+
+static void speak(struct connection *conn, int fd, const char *host,
+		  int64_t deadline)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = NULL;
+
+	if (!ctx || tlssf_ctx_init(ctx, NULL) < 0 || !(ssl = SSL_new(ctx)) ||
+	    SSL_set_fd(ssl, fd) != 1) {
+		snprintf(conn->error, sizeof(conn->error),
+			 "the TLS library cannot be set up");
+	} else {
+		set_name(ssl, host);
+		if (handshake(ssl, fd, deadline, conn)) {
+			judge(ssl, conn);
+			tlssf_shutdown(ssl);	/* a courtesy */
+		}
+	}
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+}
+
+bool probe_connect(struct connection *conn, const char *target)
+{
+	char text[512], *host, *port;
+	int64_t deadline;
+	int fd;
+
+	if ((size_t)snprintf(text, sizeof(text), "%s", target) >= sizeof(text))
+		return false;
+	port = split(text, &host);
+	if (!port)
+		return false;
+	conn->target = target;
+	fd = open_socket(conn, host, port, &deadline);
+	if (fd >= 0) {
+		speak(conn, fd, host, deadline);
+		close(fd);
+	}
+	return true;
+}
