@@ -21,11 +21,25 @@ if(BoringSSL_ssl)
 endif()
 configure_file(${libname}.pc.in ${libname}.pc @ONLY)
 
+# `uninstall`, where no project around this one has its own.
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/tlssf)
+set(folders ${CMAKE_INSTALL_BINDIR} ${CMAKE_INSTALL_LIBDIR} ${package}
+	${CMAKE_INSTALL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_INCLUDEDIR}/tlssf
+	${CMAKE_INSTALL_MANDIR}/man1 ${CMAKE_INSTALL_MANDIR}/man3
+	${CMAKE_INSTALL_MANDIR}/man7 ${CMAKE_INSTALL_DATADIR}/tlssf)
+if(PROJECT_SOURCE_DIR STREQUAL CMAKE_SOURCE_DIR)
+	install(CODE "set(build \"${PROJECT_BINARY_DIR}\")
+		set(folders \"${folders}\")
+		include(\"${PROJECT_SOURCE_DIR}/cmake/folders.cmake\")")
+	add_custom_target(uninstall COMMAND ${CMAKE_COMMAND}
+		-DBUILD=${PROJECT_BINARY_DIR}
+		-P ${PROJECT_SOURCE_DIR}/cmake/uninstall.cmake VERBATIM)
+endif()
+
 # Both builds may go to one prefix: what has one name is one and the same file.
 install(TARGETS tlssf tlssf_static EXPORT tlssf-${TLSSF_TLS}-targets
 	LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
 	ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-set(package ${CMAKE_INSTALL_LIBDIR}/cmake/tlssf)
 install(EXPORT tlssf-${TLSSF_TLS}-targets NAMESPACE tlssf::
 	DESTINATION ${package})
 write_basic_package_version_file(tlssf-config-version.cmake

@@ -86,6 +86,10 @@ if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
 	register(arrows 30 static ${scripts}/arrows
 		$<TARGET_FILE:tlssf_static>)
 	register(header 60 static ${scripts}/header)
-	register(install 120 static ${PROJECT_SOURCE_DIR}/tests/install/run
+	if(TARGET tlssf-probe AND TLSSF_TLS STREQUAL openssl)
+		register(man 120 static ${PROJECT_SOURCE_DIR}/tests/man/run
+			${PROJECT_BINARY_DIR})
+	endif()
+	register(install 300 static ${PROJECT_SOURCE_DIR}/tests/install/run
 		${PROJECT_BINARY_DIR})
 endif()

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+# Included at the begin of an install: adds to install_folders.txt which of the
+# `folders` (below the prefix, or absolute) it is going to make, for uninstall.
+set(record ${build}/install_folders.txt)
+set(made)
+if(EXISTS ${record})
+	file(STRINGS ${record} made)
+endif()
+foreach(folder IN LISTS folders)
+	if(NOT IS_ABSOLUTE ${folder})
+		set(folder ${CMAKE_INSTALL_PREFIX}/${folder})
+	endif()
+	set(folder "$ENV{DESTDIR}${folder}")
+	while(NOT EXISTS "${folder}")
+		list(APPEND made "${folder}")
+		get_filename_component(folder "${folder}" DIRECTORY)
+	endwhile()
+endforeach()
+list(REMOVE_DUPLICATES made)
+string(REPLACE ";" "\n" made "${made}")
+file(WRITE ${record} "${made}\n")

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+# cmake -DBUILD=DIR -P uninstall.cmake: remove what the last install from the
+# build tree DIR has put there, and the folders that it had to make.
+set(manifest ${BUILD}/install_manifest.txt)
+set(record ${BUILD}/install_folders.txt)
+if(NOT EXISTS ${manifest})
+	message(FATAL_ERROR "nothing was installed from ${BUILD}")
+endif()
+file(STRINGS ${manifest} files)
+foreach(file IN LISTS files)
+	set(file "$ENV{DESTDIR}${file}")
+	file(REMOVE "${file}")
+	if(EXISTS "${file}" OR IS_SYMLINK "${file}")
+		message(FATAL_ERROR "cannot remove ${file}")
+	endif()
+	message(STATUS "Removed ${file}")
+endforeach()
+
+# The deepest first; rmdir leaves alone what somebody else still uses.
+if(EXISTS ${record})
+	file(STRINGS ${record} folders)
+	list(SORT folders ORDER DESCENDING)
+	foreach(folder IN LISTS folders)
+		execute_process(COMMAND rmdir "${folder}" ERROR_QUIET)
+	endforeach()
+endif()
+file(REMOVE ${manifest} ${record})

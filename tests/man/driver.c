@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * driver CERT KEY HOW FILE: a server for one connection, made of the examples
+ * in the manual pages. HOW: blocking or poll. Prints its port first.
+ */
+#include <arpa/inet.h>
+#include <err.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <tlssf/tlssf.h>
+#include <unistd.h>
+
+/* from the pages */
+SSL_CTX *server_ctx(const char *cert, const char *key);
+int kernel_sends_aes(void);
+int serve(SSL *ssl, int fd);
+int respond(SSL *ssl, const char *header, int fd, uint64_t size);
+void log_connection(SSL *ssl, FILE *log);
+void log_decisions(FILE *log);
+
+static int accept_one(void)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	struct sockaddr *sa = (struct sockaddr *)&a;
+	const struct timeval limit = { .tv_sec = 60 };
+	socklen_t len = sizeof(a);
+	int s, l = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (l < 0 || bind(l, sa, len) < 0 || listen(l, 1) < 0 ||
+	    getsockname(l, sa, &len) < 0)
+		err(1, "listen");
+	printf("port %d\n", ntohs(a.sin_port));
+	fflush(stdout);
+	s = accept(l, NULL, NULL);
+	if (s < 0 ||
+	    setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+	    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0)
+		err(1, "accept");
+	close(l);
+	return s;
+}
+
+int main(int argc, char **argv)
+{
+	struct stat st;
+	SSL_CTX *ctx;
+	SSL *ssl;
+	int fd, s, r;
+
+	if (argc != 5)
+		errx(2, "usage: driver CERT KEY blocking|poll FILE");
+	signal(SIGPIPE, SIG_IGN);
+	log_decisions(stderr);
+	printf("kernel_sends_aes %d\n", kernel_sends_aes());
+	fd = open(argv[4], O_RDONLY);
+	ctx = server_ctx(argv[1], argv[2]);
+	if (fd < 0 || fstat(fd, &st) < 0 || !ctx || !(ssl = SSL_new(ctx)))
+		errx(1, "cannot set up");
+	s = accept_one();
+	if (SSL_set_fd(ssl, s) != 1 || SSL_accept(ssl) != 1)
+		errx(1, "no handshake");
+	if (strcmp(argv[3], "poll") == 0) {
+		fcntl(s, F_SETFL, O_NONBLOCK);
+		r = respond(ssl, "header\n", fd, (uint64_t)st.st_size);
+	} else {
+		r = serve(ssl, fd);
+	}
+	log_connection(ssl, stdout);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(s);
+	close(fd);
+	return r ? 1 : 0;
+}
