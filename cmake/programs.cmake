@@ -66,6 +66,32 @@ if(TLSSF_EXAMPLES)
 	endif()
 endif()
 
+# The loops of docs/ADOPTING.md; that of libevent where there is libevent.
+function(add_adopting name)
+	list(TRANSFORM ARGN PREPEND examples/adopting/)
+	add_executable(adopting_${name} examples/adopting/setup.c ${ARGN})
+	set_target_properties(adopting_${name} PROPERTIES OUTPUT_NAME ${name}
+		RUNTIME_OUTPUT_DIRECTORY
+		${PROJECT_BINARY_DIR}/examples/adopting)
+	target_link_libraries(adopting_${name} PRIVATE flags tlssf ${tls}
+		Threads::Threads)
+endfunction()
+
+if(TLSSF_EXAMPLES AND TLSSF_TLS STREQUAL openssl)
+	add_adopting(blocking blocking.c)
+	add_adopting(epoll epoll.c conn.c)
+	add_adopting(migrate migrate.c from_ssl_sendfile.c from_pread.c)
+	find_path(LIBEVENT_INCLUDE event2/event.h)
+	find_library(LIBEVENT_LIBRARY event_core)
+	if(LIBEVENT_INCLUDE AND LIBEVENT_LIBRARY)
+		add_adopting(libevent libevent.c conn.c)
+		target_include_directories(adopting_libevent SYSTEM PRIVATE
+			${LIBEVENT_INCLUDE})
+		target_link_libraries(adopting_libevent PRIVATE
+			${LIBEVENT_LIBRARY})
+	endif()
+endif()
+
 if(TLSSF_BENCH)
 	sort_sources(bench)
 	foreach(name IN LISTS programs)

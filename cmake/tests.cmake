@@ -80,6 +80,11 @@ if(TARGET tlssf-probe)
 		$<TARGET_FILE:tlssf-probe>)
 endif()
 
+if(TARGET adopting_epoll)
+	register(adopting 600 e2e ${PROJECT_SOURCE_DIR}/tests/adopting/run
+		${PROJECT_BINARY_DIR})
+endif()
+
 if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
 	set(scripts ${PROJECT_SOURCE_DIR}/scripts)
 	register(symbols 30 static ${scripts}/symbols $<TARGET_FILE:tlssf>)
