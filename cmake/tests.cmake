@@ -95,6 +95,11 @@ if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
 		register(man 120 static ${PROJECT_SOURCE_DIR}/tests/man/run
 			${PROJECT_BINARY_DIR})
 	endif()
+	if(TARGET adopting_epoll)
+		register(uwsgi 300 e2e
+			${PROJECT_SOURCE_DIR}/tests/adopting/uwsgi
+			${PROJECT_BINARY_DIR})
+	endif()
 	register(install 300 static ${PROJECT_SOURCE_DIR}/tests/install/run
 		${PROJECT_BINARY_DIR})
 endif()
