@@ -2,49 +2,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # What the tests of tlssf-probe share.
 
-passed=0 failed=0 skipped=0 server='' status=0
-work=$(mktemp -d)
-export PATH=$PATH:/usr/sbin:/sbin
-
-cleanup() {
-	if [[ $server ]]; then
-		kill -CONT "$server" 2>/dev/null || true
-		kill "$server" 2>/dev/null || true
-		wait "$server" 2>/dev/null || true
-	fi
-	server=''
-}
-trap 'cleanup; rm -rf "$work"' EXIT
-
-# check NAME COMMAND...: 0 passes, 77 skips, all else fails.
-check() {
-	local name=$1 r=0
-	shift
-	"$@" >"$work/log" 2>&1 || r=$?
-	cleanup
-	case $r in
-	0) passed=$((passed + 1)) ;;
-	77)
-		skipped=$((skipped + 1))
-		echo "skipped: $name: $(tail -n 1 "$work/log")"
-		;;
-	*)
-		failed=$((failed + 1))
-		echo "probe: failed: $name"
-		tail -n 40 "$work/log" | sed 's/^/    /'
-		;;
-	esac
-}
-
-finish() {
-	echo "$1: $passed passed, $failed failed, $skipped skipped"
-	[[ $failed -eq 0 ]]
-}
-
-# is WHAT WANTED FOUND
-is() {
-	[[ $2 == "$3" ]] || { echo "$1: wanted '$2', found '$3'"; return 1; }
-}
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+status=0
 
 # json STATUS COMMAND...: its output to $work/json, its exit status as wanted.
 json() {
@@ -88,23 +47,17 @@ sorted() {
 
 # serve OPTION...: openssl s_server on a free port; sets server and port.
 serve() {
-	local i
-	[[ -s $work/cert ]] || openssl req -x509 -newkey ec \
-		-pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
-		-subj /CN=localhost -keyout "$work/key" -out "$work/cert" \
-		2>/dev/null
+	[[ -s $work/cert ]] || certificate
 	openssl s_server -accept 127.0.0.1:0 -key "$work/key" \
 		-cert "$work/cert" -quiet -naccept 100 "$@" \
 		>"$work/server" 2>&1 </dev/zero &
 	server=$!
-	for ((i = 0; i < 200; i++)); do
-		port=$(listening "$server")
-		[[ -z $port ]] || return 0
-		kill -0 "$server" 2>/dev/null || break
-		sleep 0.1
-	done
-	cat "$work/server"
-	return 1
+	wait_for 20 is_listening || { cat "$work/server"; return 1; }
+}
+
+is_listening() {
+	port=$(listening "$server")
+	[[ $port ]]
 }
 
 # listening PID: the port of its listening socket, by /proc.

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034,SC2154
+# What the test scripts share. The script sets suite, its name, before.
+
+passed=0 failed=0 skipped=0
+server=''	# a process of the test that runs, and more of them; all are
+clients=()	# ended when the test ends
+work=$(mktemp -d "${TMPDIR:-/tmp}/tlssf-$suite.XXXXXX")
+export PATH=$PATH:/usr/sbin:/sbin
+
+cleanup() {
+	local pid
+	for pid in "${clients[@]}" $server; do
+		kill -CONT "$pid" 2>/dev/null || true
+		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
+	server='' clients=()
+}
+trap 'cleanup; rm -rf --one-file-system "$work"' EXIT
+
+# check NAME COMMAND...: 0 passes, 77 skips, all else fails; what the command
+# says is shown then.
+check() {
+	local name=$1 r=0
+	shift
+	"$@" >"$work/log" 2>&1 || r=$?
+	case $r in
+	0) passed=$((passed + 1)) ;;
+	77)
+		skipped=$((skipped + 1))
+		echo "skipped: $suite: $name: $(tail -n 1 "$work/log")"
+		;;
+	*)
+		failed=$((failed + 1))
+		echo "$suite: failed: $name"
+		tail -n 40 "$work/log" | sed 's/^/    /'
+		[[ ! -s $work/out ]] ||
+			tail -n 12 "$work/out" | sed 's/^/    out: /'
+		;;
+	esac
+}
+
+# once NAME COMMAND...: a check that leaves no process.
+once() {
+	check "$@"
+	cleanup
+}
+
+finish() {
+	echo "$suite: $passed passed, $failed failed, $skipped skipped"
+	[[ $failed -eq 0 ]]
+}
+
+# skip_all WHY: the suite cannot run here.
+skip_all() {
+	echo "skipped: $suite: $1"
+	echo "$suite: 0 passed, 0 failed, 1 skipped"
+	exit 77
+}
+
+# is WHAT WANTED FOUND
+is() {
+	[[ $2 == "$3" ]] || { echo "$1: wanted '$2', found '$3'"; return 1; }
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS < end)) || { echo "in vain: $*"; return 1; }
+		sleep 0.1
+	done
+}
+
+# Makes $work/cert and $work/key.
+certificate() {
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+		-days 2 -subj /CN=localhost -keyout "$work/key" \
+		-out "$work/cert" 2>/dev/null
+}
