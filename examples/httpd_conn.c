@@ -123,15 +123,18 @@ static void request_line(const struct conn *c, char *out)
 static void log_response(const struct conn *c, const char *error)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
-	char line[LOG_REQUEST_MAX * 4 + 1];
-	uint64_t body = 0;
+	char line[LOG_REQUEST_MAX * 4 + 1], date[32];
+	uint64_t bytes = c->sent + c->job.done;
+	time_t now = time(NULL);
+	struct tm tm;
 
-	if (c->job.done > c->job.header_len)
-		body = c->job.done - c->job.header_len;
+	bytes -= bytes < c->response.head_len ? bytes : c->response.head_len;
 	request_line(c, line);
+	gmtime_r(&now, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	tlssf_status(c->ssl, &st);
-	printf("%s \"%s\" %d %" PRIu64 " method=%s reason=%s tls=%s cipher=%s"
-	       "%s%s\n", c->peer, line, c->response.status, body,
+	printf("%s %s \"%s\" %d %" PRIu64 " method=%s reason=%s tls=%s "
+	       "cipher=%s%s%s\n", c->peer, date, line, c->response.status, bytes,
 	       tlssf_method_name(st.method), tlssf_reason_name(st.reason),
 	       SSL_get_version(c->ssl), SSL_get_cipher_name(c->ssl),
 	       error ? " error=" : "", error ? error : "");
@@ -171,23 +174,11 @@ static enum step do_handshake(struct conn *c)
 
 static enum step send_answer(struct conn *c)
 {
-	struct response *r = &c->response;
-
 	if (c->stopping)
-		r->close = true;
-	c->job = (struct tlssf_job) {
-		.size = sizeof(c->job),
-		.header = c->head,
-		.header_len = response_head(r, c->head, sizeof(c->head)),
-		.fd = r->fd,
-		.off = (off_t)r->off,
-	};
-	if (!r->head_only && r->text) {
-		c->job.trailer = r->text;
-		c->job.trailer_len = strlen(r->text);
-	} else if (!r->head_only) {
-		c->job.file_len = r->len;
-	}
+		c->response.close = true;
+	c->sent = 0;
+	c->jobs_done = 0;
+	response_job(&c->response, 0, c->head, &c->job);
 	return enter(c, CONN_SEND, c->config->timeout_ms);
 }
 
@@ -200,7 +191,7 @@ static enum step send_error(struct conn *c, int status)
 /* The buffer is full: of what? */
 static int too_large(const struct conn *c)
 {
-	return c->request.field_len ? 431 : 414;
+	return c->request.name.at ? 431 : 414;
 }
 
 static enum step do_read(struct conn *c)
@@ -213,10 +204,10 @@ static enum step do_read(struct conn *c)
 				     c->in_len - c->in_parsed, &used)) {
 		case REQUEST_DONE:
 			c->in_parsed += used;
-			response_make(&c->response, &c->request, c->root);
+			response_make(&c->response, &c->request, c->config);
 			return send_answer(c);
 		case REQUEST_BAD:
-			return send_error(c, 400);
+			return send_error(c, request_error(&c->request));
 		case REQUEST_MORE:
 			c->in_parsed = c->in_len;
 			break;
@@ -236,6 +227,17 @@ static enum step do_read(struct conn *c)
 			set_deadline(c, c->config->timeout_ms);
 		c->in_len += (size_t)n;
 	}
+}
+
+/* An answer of several ranges is several jobs. False: that was the last. */
+static bool next_job(struct conn *c)
+{
+	if (++c->jobs_done == response_jobs(&c->response) ||
+	    c->response.head_only)
+		return false;
+	c->sent += c->job.done;
+	response_job(&c->response, c->jobs_done, c->head, &c->job);
+	return true;
 }
 
 /* Keep what came behind the request; it is the start of the next one. */
@@ -269,6 +271,8 @@ static enum step do_send(struct conn *c)
 		conn_fail(c, tlssf_reason_name(st.error));
 		return STEP_CLOSE;
 	}
+	if (next_job(c))
+		return STEP_NEXT;
 	log_response(c, NULL);
 	if (!c->response.close && !c->stopping)
 		return next_request(c);
@@ -324,7 +328,7 @@ bool conn_step(struct conn *c)
 	};
 	enum step s;
 
-	/* ends: each state is entered once, READ again only by waiting */
+	/* ends: READ is entered again only by waiting, SEND once a range */
 	do {
 		s = steps[c->state](c);
 	} while (s == STEP_NEXT);
@@ -375,8 +379,8 @@ bool conn_stop(struct conn *c)
 	return true;
 }
 
-struct conn *conn_new(SSL_CTX *ctx, const struct config *config, int root,
-		      int fd, const char *peer)
+struct conn *conn_new(SSL_CTX *ctx, const struct config *config, int fd,
+		      const char *peer)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 
@@ -386,7 +390,6 @@ struct conn *conn_new(SSL_CTX *ctx, const struct config *config, int root,
 	}
 	c->fd = fd;
 	c->config = config;
-	c->root = root;
 	c->response.fd = -1;
 	snprintf(c->peer, sizeof(c->peer), "%s", peer);
 	request_init(&c->request);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening files without leaving the root. The kernel does it where it can
- * (openat2, Linux 5.6): symbolic links inside the root work, those that lead
- * out fail. Elsewhere each component is opened by itself and no symbolic link
- * is followed at all.
+ * Opening files without leaving the root, and their types. The kernel does it
+ * where it can (openat2, Linux 5.6): symbolic links inside the root work, those
+ * that lead out fail. Elsewhere each component is opened by itself and no
+ * symbolic link is followed at all.
  */
 #include "httpd.h"
 
@@ -11,8 +11,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -91,42 +91,89 @@ static int open_below(int root, const char *path)
 	return fd;
 }
 
-/* Regular file: 0; directory: -EISDIR; all else: -ENOENT. */
-static int check(int fd, uint64_t *size)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISDIR(st.st_mode))
-		return -EISDIR;
-	if (!S_ISREG(st.st_mode))
-		return -ENOENT;
-	*size = (uint64_t)st.st_size;
-	return 0;
-}
-
-static int open_regular(int root, const char *path, uint64_t *size)
+int file_open(int root, const char *path, struct stat *st)
 {
 	int fd = open_below(root, path);
-	int err;
+	int err = 0;
 
 	if (fd < 0)
 		return fd;
-	err = check(fd, size);
+	if (fstat(fd, st) < 0)
+		err = -errno;
+	else if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+		err = -ENOENT;
 	if (err == 0)
 		return fd;
 	close(fd);
 	return err;
 }
 
-int file_open(int root, const char *path, uint64_t *size)
-{
-	char index[PATH_MAX_BYTES + sizeof("/index.html")];
-	int fd = open_regular(root, path, size);
+/* ---- types ---- */
 
-	if (fd != -EISDIR)
-		return fd;
-	snprintf(index, sizeof(index), "%s/index.html", path);
-	return open_regular(root, index, size);
+static const struct {
+	const char *ending, *type;
+} types[] = {
+	{ "7z", "application/x-7z-compressed" },
+	{ "avif", "image/avif" },
+	{ "bz2", "application/x-bzip2" },
+	{ "c", "text/plain; charset=utf-8" },
+	{ "conf", "text/plain; charset=utf-8" },
+	{ "css", "text/css; charset=utf-8" },
+	{ "csv", "text/csv; charset=utf-8" },
+	{ "deb", "application/vnd.debian.binary-package" },
+	{ "epub", "application/epub+zip" },
+	{ "flac", "audio/flac" },
+	{ "gif", "image/gif" },
+	{ "gz", "application/gzip" },
+	{ "h", "text/plain; charset=utf-8" },
+	{ "htm", "text/html; charset=utf-8" },
+	{ "html", "text/html; charset=utf-8" },
+	{ "ico", "image/vnd.microsoft.icon" },
+	{ "ics", "text/calendar; charset=utf-8" },
+	{ "jpeg", "image/jpeg" },
+	{ "jpg", "image/jpeg" },
+	{ "js", "text/javascript; charset=utf-8" },
+	{ "json", "application/json" },
+	{ "log", "text/plain; charset=utf-8" },
+	{ "m4a", "audio/mp4" },
+	{ "md", "text/markdown; charset=utf-8" },
+	{ "mjs", "text/javascript; charset=utf-8" },
+	{ "mkv", "video/matroska" },
+	{ "mp3", "audio/mpeg" },
+	{ "mp4", "video/mp4" },
+	{ "odt", "application/vnd.oasis.opendocument.text" },
+	{ "ogg", "audio/ogg" },
+	{ "opus", "audio/ogg" },
+	{ "otf", "font/otf" },
+	{ "patch", "text/plain; charset=utf-8" },
+	{ "pdf", "application/pdf" },
+	{ "png", "image/png" },
+	{ "sh", "text/plain; charset=utf-8" },
+	{ "svg", "image/svg+xml" },
+	{ "tar", "application/x-tar" },
+	{ "ttf", "font/ttf" },
+	{ "txt", "text/plain; charset=utf-8" },
+	{ "vtt", "text/vtt; charset=utf-8" },
+	{ "wasm", "application/wasm" },
+	{ "wav", "audio/wav" },
+	{ "webm", "video/webm" },
+	{ "webp", "image/webp" },
+	{ "woff", "font/woff" },
+	{ "woff2", "font/woff2" },
+	{ "xml", "application/xml" },
+	{ "xz", "application/x-xz" },
+	{ "zip", "application/zip" },
+	{ "zst", "application/zstd" },
+};
+
+/* By the ending; what has none that we know is bytes. */
+const char *file_type(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *dot = strrchr(slash ? slash : path, '.');
+
+	for (size_t i = 0; dot && i < sizeof(types) / sizeof(types[0]); i++)
+		if (strcasecmp(dot + 1, types[i].ending) == 0)
+			return types[i].type;
+	return "application/octet-stream";
 }

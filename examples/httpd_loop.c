@@ -91,6 +91,11 @@ static int watch(struct loop *l, int op, int fd, uint32_t events, void *ptr)
 	return epoll_ctl(l->epoll, op, fd, &ev);
 }
 
+static bool has_room(const struct loop *l)
+{
+	return l->count < l->args->config->conns_max;
+}
+
 static void listen_switch(struct loop *l, bool on)
 {
 	if (on != l->accepting &&
@@ -170,7 +175,7 @@ static void add(struct loop *l, int fd, const char *peer)
 
 	/* a response is handed over whole, there is nothing to wait for */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	c = conn_new(l->args->ctx, l->args->config, l->args->root, fd, peer);
+	c = conn_new(l->args->ctx, l->args->config, fd, peer);
 	if (!c)
 		return;
 	if (watch(l, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
@@ -184,7 +189,7 @@ static void add(struct loop *l, int fd, const char *peer)
 
 static void on_listener(struct loop *l)
 {
-	for (int i = 0; i < ACCEPTS_MAX && l->count < CONNS_MAX; i++) {
+	for (int i = 0; i < ACCEPTS_MAX && has_room(l); i++) {
 		struct sockaddr_storage sa = { 0 };
 		socklen_t len = sizeof(sa);
 		char peer[80];
@@ -204,7 +209,7 @@ static void on_listener(struct loop *l)
 		peer_name(&sa, len, peer, sizeof(peer));
 		add(l, fd, peer);
 	}
-	listen_switch(l, l->count < CONNS_MAX);
+	listen_switch(l, has_room(l));
 }
 
 /* ---- time ---- */
@@ -235,7 +240,7 @@ static void sweep(struct loop *l)
 	}
 	l->next_sweep = l->now + SWEEP_MS;
 	if (!l->stopping)
-		listen_switch(l, l->count < CONNS_MAX);
+		listen_switch(l, has_room(l));
 }
 
 static int sleep_time(const struct loop *l)

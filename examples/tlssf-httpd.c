@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * tlssf-httpd: a small static HTTPS server on libtlssf. This file: options,
- * TLS context, workers, signals. httpd.h tells where the rest is.
+ * workers, signals. httpd.h tells where the rest is.
  */
 #include "httpd.h"
 
@@ -10,9 +10,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
-#include <openssl/err.h>
-#include <openssl/rsa.h>
-#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,7 +21,6 @@
 #include <unistd.h>
 
 #define WORKERS_MAX	64
-#define CERT_DAYS	30
 
 /* ---- options ---- */
 
@@ -39,6 +35,8 @@ static const char usage[] =
 "  --method NAME     auto, ssl_sendfile, ktls, userspace (auto)\n"
 "  --workers N       event loops, a thread each (1)\n"
 "  --timeout N       seconds that a peer may stay silent (30)\n"
+"  --connections N   at a time, others wait (1024)\n"
+"  --no-listing      403 for directories without index.html\n"
 "  --help, --version\n";
 
 static unsigned int number(const char *name, const char *text,
@@ -85,6 +83,10 @@ static void take_option(struct config *conf, int opt)
 	case 't':
 		conf->timeout_ms = 1000 * number("timeout", optarg, 1, 3600);
 		break;
+	case 'n':
+		conf->conns_max = number("connections", optarg, 1, 1000000);
+		break;
+	case 'L': conf->listing = false; break;
 	case 'h':
 		fputs(usage, stdout);
 		exit(0);
@@ -108,6 +110,8 @@ static void parse_options(struct config *conf, int argc, char **argv)
 		{ "method", required_argument, NULL, 'm' },
 		{ "workers", required_argument, NULL, 'w' },
 		{ "timeout", required_argument, NULL, 't' },
+		{ "connections", required_argument, NULL, 'n' },
+		{ "no-listing", no_argument, NULL, 'L' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
@@ -120,102 +124,7 @@ static void parse_options(struct config *conf, int argc, char **argv)
 		fputs(usage, stderr);
 		exit(2);
 	}
-}
-
-/* ---- TLS ---- */
-
-static bool add_extension(X509 *cert, int nid, const char *value)
-{
-	X509_EXTENSION *ext;
-	X509V3_CTX ctx;
-	bool ok;
-
-	X509V3_set_ctx(&ctx, cert, cert, NULL, NULL, 0);
-	ext = X509V3_EXT_nconf_nid(NULL, &ctx, nid, value);
-	ok = ext && X509_add_ext(cert, ext, -1);
-	X509_EXTENSION_free(ext);
-	return ok;
-}
-
-static bool fill_certificate(X509 *cert, EVP_PKEY *key)
-{
-	X509_NAME *name = X509_get_subject_name(cert);
-
-	return X509_set_version(cert, X509_VERSION_3) &&
-	       ASN1_INTEGER_set(X509_get_serialNumber(cert), 1) &&
-	       X509_gmtime_adj(X509_getm_notBefore(cert), -86400) &&
-	       X509_gmtime_adj(X509_getm_notAfter(cert), CERT_DAYS * 86400L) &&
-	       X509_set_pubkey(cert, key) &&
-	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-					  (const unsigned char *)"localhost",
-					  -1, -1, 0) &&
-	       X509_set_issuer_name(cert, name) &&
-	       add_extension(cert, NID_basic_constraints, "CA:FALSE") &&
-	       add_extension(cert, NID_subject_alt_name,
-			     "DNS:localhost,IP:127.0.0.1,IP:::1") &&
-	       X509_sign(cert, key, EVP_sha256());
-}
-
-/* RSA, so that TLS 1.2 without (EC)DHE can be tried too. */
-static EVP_PKEY *make_key(void)
-{
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, NULL);
-	EVP_PKEY *key = NULL;
-
-	if (ctx && EVP_PKEY_keygen_init(ctx) > 0 &&
-	    EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) > 0 &&
-	    EVP_PKEY_keygen(ctx, &key) <= 0)
-		key = NULL;
-	EVP_PKEY_CTX_free(ctx);
-	return key;
-}
-
-static bool use_self_signed(SSL_CTX *ctx)
-{
-	EVP_PKEY *key = make_key();
-	X509 *cert = X509_new();
-	bool ok = key && cert && fill_certificate(cert, key) &&
-		  SSL_CTX_use_certificate(ctx, cert) == 1 &&
-		  SSL_CTX_use_PrivateKey(ctx, key) == 1;
-
-	X509_free(cert);
-	EVP_PKEY_free(key);
-	return ok;
-}
-
-static bool use_files(SSL_CTX *ctx, const struct config *conf)
-{
-	return SSL_CTX_use_certificate_chain_file(ctx, conf->cert) == 1 &&
-	       SSL_CTX_use_PrivateKey_file(ctx, conf->key,
-					   SSL_FILETYPE_PEM) == 1 &&
-	       SSL_CTX_check_private_key(ctx) == 1;
-}
-
-static SSL_CTX *make_ctx(const struct config *conf)
-{
-	const struct tlssf_options options = {
-		.size = sizeof(options),
-		.method = conf->method,
-	};
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-
-	if (!ctx || !SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) ||
-	    !(conf->cert ? use_files(ctx, conf) : use_self_signed(ctx))) {
-		ERR_print_errors_fp(stderr);
-		SSL_CTX_free(ctx);
-		return NULL;
-	}
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
-	/* idle connections keep no record buffers */
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-	/* tickets do; a cache in memory would grow */
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	if (tlssf_ctx_init(ctx, &options) < 0) {
-		perror("tlssf_ctx_init");
-		SSL_CTX_free(ctx);
-		return NULL;
-	}
-	return ctx;
+	conf->conns_max = (conf->conns_max - 1) / conf->workers + 1;
 }
 
 /* ---- what was found ---- */
@@ -377,6 +286,8 @@ static int serve(const struct config *conf, const struct loop_args *args,
 		       "listening on https://[%s]:%s/\n" :
 		       "listening on https://%s:%s/\n", conf->listen, port);
 		result = sigwait(signals, &sig) == 0 ? 0 : -1;
+		/* the second one does not wait for downloads */
+		pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 	}
 	if (stop_workers(workers, n, args->stop) < 0)
 		result = -1;
@@ -411,7 +322,7 @@ int main(int argc, char **argv)
 	struct config conf = {
 		.listen = "127.0.0.1", .port = "8443", .root = ".",
 		.method = TLSSF_METHOD_AUTO, .workers = 1,
-		.timeout_ms = 30000,
+		.timeout_ms = 30000, .conns_max = 1024, .listing = true,
 	};
 	struct loop_args args = { .config = &conf };
 	sigset_t signals;
@@ -421,20 +332,20 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	prepare_signals(&signals);
 	raise_fd_limit();
-	args.root = open(conf.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (args.root < 0)
+	conf.root_fd = open(conf.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (conf.root_fd < 0)
 		perror(conf.root);
 	args.stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (args.stop < 0)
 		perror("eventfd");
-	if (args.root >= 0 && args.stop >= 0)
-		args.ctx = make_ctx(&conf);
+	if (conf.root_fd >= 0 && args.stop >= 0)
+		args.ctx = tls_context(&conf);
 	if (args.ctx)
 		result = serve(&conf, &args, &signals);
 	SSL_CTX_free(args.ctx);
 	if (args.stop >= 0)
 		close(args.stop);
-	if (args.root >= 0)
-		close(args.root);
+	if (conf.root_fd >= 0)
+		close(conf.root_fd);
 	return result == 0 ? 0 : 1;
 }

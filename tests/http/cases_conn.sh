@@ -103,6 +103,54 @@ case_options()
 	is 'missing root' 1 "$r"
 }
 
+# Another kind of client, and one that counts.
+case_h2load_keep_alive()
+{
+	local n=10000
+
+	command -v h2load >/dev/null || skip 'no h2load here' || return
+	[ "$quick" = 0 ] || n=500
+	[ -z "${TLSSF_FULL-}" ] || n=100000
+	timeout 300 h2load --h1 -n "$n" -c 20 "${url}f16384" >"$work/out" ||
+		return 1
+	cat "$work/out"
+	why=$(sed -n 's/^finished in [^,]*, \(.*req\/s\).*/\1/p' "$work/out")
+	why="$n requests, $why"
+	grep -q "^requests: .* $n succeeded, 0 failed, 0 errored, 0 timeout" \
+		"$work/out" &&
+	grep -q "^status codes: $n 2xx" "$work/out" &&
+	grep -q "($((n * 16384))) data" "$work/out"
+}
+
+alpn()
+{
+	openssl s_client -connect "127.0.0.1:$port" -alpn "$1" </dev/null \
+		2>/dev/null | grep -E '^(ALPN protocol:|No ALPN)'
+}
+
+case_alpn()
+{
+	is both 'ALPN protocol: http/1.1' "$(alpn h2,http/1.1)" &&
+	! alpn h2
+}
+
+# What is more than allowed waits; it is not refused.
+crowd()
+{
+	local s1 s2 pid
+
+	exec {s1}<>"/dev/tcp/127.0.0.1/$port" &&
+	exec {s2}<>"/dev/tcp/127.0.0.1/$port" || return 1
+	get -o "$work/out" "${url}f16385" {s1}>&- {s2}>&- &
+	pid=$!
+	sleep 1
+	! grep -q f16385 "$log" || bad 'a third one was served' || return 1
+	exec {s1}>&- {s2}>&-
+	wait "$pid" && cmp "$work/out" "$root/f16385"
+}
+
+case_connection_limit() { with_server '--connections 2' crowd; }
+
 # 16 MiB at 4 MiB/s
 case_slow_client()
 {
@@ -397,6 +445,25 @@ cut_off()
 }
 
 case_sigterm_grace_is_bounded() { with_server '' cut_off; }
+
+# A second signal does not wait for downloads.
+twice()
+{
+	local pid r=0
+
+	rm -f "$work/cut"
+	"${curl[@]}" --limit-rate 1M -o "$work/cut" "${url}sparse" &
+	pid=$!
+	wait_for 30 test -s "$work/cut"
+	kill -TERM "$server"
+	sleep 0.3
+	kill -0 "$server" && kill -TERM "$server"
+	wait "$server" || r=$?
+	wait "$pid" && return 1
+	is 'exit status' 143 "$r" && server=''
+}
+
+case_sigterm_twice() { with_server '' twice; }
 
 no_sockets() { [ "$(fds)" -le "$idle_fds" ]; }
 

@@ -11,10 +11,10 @@ mkdir "$root"
 
 # ---- verdicts ----
 
-# run_case FUNCTION: 0 passes, 77 skips (said by skip()), all else fails.
+# run_case FUNCTION [NAME]: 0 passes, 77 skips (said by skip()), all else fails.
 run_case()
 {
-	local name=${1#case_} r=0
+	local name=${2:-${1#case_}} r=0
 
 	why=''
 	"$1" >"$work/case.out" 2>&1 || r=$?
@@ -24,11 +24,18 @@ run_case()
 	77) skipped=$((skipped + 1)) && echo "skip  $name: $why" ;;
 	*)
 		failed=$((failed + 1))
+		why+=${why:+; }$(tail -n 1 "$work/case.out" | cut -c1-200)
 		echo "FAIL  $name${why:+: $why}"
 		sed 's/^/      | /' "$work/case.out"
 		[ -z "$log" ] || tail -n 5 "$log" | sed 's/^/      log: /'
 		;;
 	esac
+}
+
+# The cases of a file, in its order.
+cases_of()
+{
+	sed -n 's/^\(case_[a-z0-9_]*\)().*/\1/p' "$1"
 }
 
 skip() { why=$*; return 77; }

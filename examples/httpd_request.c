@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests in. http-parser takes them to pieces; what RFC 9112 wants beyond
+ * that, and what a request's target means, is here.
+ */
+#include "httpd.h"
+
+#include <limits.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- slices ---- */
+
+/* Append a piece; only the buffer's next bytes can be. */
+static bool grow(struct slice *s, const char *at, size_t len)
+{
+	if (!s->at)
+		s->at = at;
+	if (s->at + s->len != at)
+		return false;
+	s->len += len;
+	return true;
+}
+
+static bool slice_is(struct slice s, const char *text)
+{
+	return s.len == strlen(text) && strncasecmp(s.at, text, s.len) == 0;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static struct slice trim(struct slice s)
+{
+	while (s.len && is_blank(*s.at)) {
+		s.at++;
+		s.len--;
+	}
+	while (s.len && is_blank(s.at[s.len - 1]))
+		s.len--;
+	return s;
+}
+
+/* Empty elements are skipped; commas in quotes do not divide. */
+bool list_next(struct slice *list, struct slice *element)
+{
+	do {
+		bool quoted = false;
+		size_t n;
+
+		if (!list->len)
+			return false;
+		for (n = 0; n < list->len; n++) {
+			if (list->at[n] == '"')
+				quoted = !quoted;
+			if (list->at[n] == ',' && !quoted)
+				break;
+		}
+		*element = trim((struct slice) { list->at, n });
+		if (n < list->len)
+			n++;
+		list->at += n;
+		list->len -= n;
+	} while (!element->len);
+	return true;
+}
+
+/* ---- parsing ---- */
+
+static int on_url(http_parser *p, const char *at, size_t len)
+{
+	struct request *r = p->data;
+
+	return !grow(&r->url, at, len);
+}
+
+static int on_field(http_parser *p, const char *at, size_t len)
+{
+	struct request *r = p->data;
+
+	if (r->in_value)
+		r->name = (struct slice) { NULL, 0 };
+	r->in_value = false;
+	/* http-parser may have been built to let blanks pass (9112, 5.1) */
+	if (memchr(at, ' ', len))
+		return 1;
+	return !grow(&r->name, at, len);
+}
+
+static enum header header_by_name(struct slice name)
+{
+	static const char *const names[HEADER_OTHER] = {
+		[HEADER_HOST] = "host",
+		[HEADER_TRANSFER_ENCODING] = "transfer-encoding",
+		[HEADER_RANGE] = "range",
+		[HEADER_IF_RANGE] = "if-range",
+		[HEADER_IF_MATCH] = "if-match",
+		[HEADER_IF_NONE_MATCH] = "if-none-match",
+		[HEADER_IF_MODIFIED] = "if-modified-since",
+		[HEADER_IF_UNMODIFIED] = "if-unmodified-since",
+	};
+
+	for (int h = 0; h < HEADER_OTHER; h++)
+		if (slice_is(name, names[h]))
+			return h;
+	return HEADER_OTHER;
+}
+
+/* Pieces that are no neighbours: folded over lines, refused (9112, 5.2). */
+static int on_value(http_parser *p, const char *at, size_t len)
+{
+	struct request *r = p->data;
+
+	if (!r->in_value) {
+		r->in_value = true;
+		r->header = header_by_name(r->name);
+		r->counts[r->header]++;
+		r->values[r->header] = (struct slice) { NULL, 0 };
+	}
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)at[i] < ' ' && at[i] != '\t') ||
+		    at[i] == 0x7f)
+			return 1;
+	return !grow(&r->values[r->header], at, len);
+}
+
+/*
+ * A body is never looked at: the answer is sent at once, the connection closed
+ * behind it, and the lingering close discards the body.
+ */
+static int on_headers(http_parser *p)
+{
+	struct request *r = p->data;
+	bool body = r->counts[HEADER_TRANSFER_ENCODING] ||
+		    (p->content_length && p->content_length != ULLONG_MAX);
+
+	r->keep_alive = http_should_keep_alive(p) && !body;
+	return 1;		/* skip the body */
+}
+
+static int on_complete(http_parser *p)
+{
+	struct request *r = p->data;
+
+	r->complete = true;
+	/* what follows is the next request of a pipeline */
+	http_parser_pause(p, 1);
+	return 0;
+}
+
+static const http_parser_settings settings = {
+	.on_url = on_url,
+	.on_header_field = on_field,
+	.on_header_value = on_value,
+	.on_headers_complete = on_headers,
+	.on_message_complete = on_complete,
+};
+
+void request_init(struct request *r)
+{
+	memset(r, 0, sizeof(*r));
+	http_parser_init(&r->parser, HTTP_REQUEST);
+	r->parser.data = r;
+}
+
+enum request_result request_feed(struct request *r, const char *data,
+				 size_t len, size_t *used)
+{
+	*used = 0;
+	if (len == 0)		/* the parser would take it for the end */
+		return REQUEST_MORE;
+	grow(&r->seen, data, len);
+	*used = http_parser_execute(&r->parser, &settings, data, len);
+	if (r->complete)
+		return REQUEST_DONE;
+	if (HTTP_PARSER_ERRNO(&r->parser) != HPE_OK)
+		return REQUEST_BAD;
+	return REQUEST_MORE;
+}
+
+/* ---- what is wrong with it ---- */
+
+#define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" \
+		     "0123456789"
+
+static size_t span(struct slice s, const char *chars)
+{
+	size_t n = 0;
+
+	while (n < s.len && s.at[n] && strchr(chars, s.at[n]))
+		n++;
+	return n;
+}
+
+/* A method that we do not know is 501, what is no request at all 400. */
+int request_error(const struct request *r)
+{
+	struct slice s = r->seen;
+	size_t n;
+
+	if (HTTP_PARSER_ERRNO(&r->parser) != HPE_INVALID_METHOD)
+		return 400;
+	n = span(s, "\r\n");
+	s.at += n;
+	s.len -= n;
+	n = span(s, ALPHANUMERIC "!#$%&'*+-.^_`|~");
+	return n && n < s.len && s.at[n] == ' ' ? 501 : 400;
+}
+
+/* Only its characters: whatever the host's name is, there is one site here. */
+static bool host_ok(struct slice host)
+{
+	host = trim(host);
+	return span(host, ALPHANUMERIC "-._~!$&'()*+,;=%:[]") == host.len;
+}
+
+/*
+ * No request needs a body here, so none is decoded. Where its end is unclear,
+ * somebody in front of us may see another request there: 400 (9112, 6.1).
+ */
+static int check_transfer_encoding(const struct request *r)
+{
+	struct slice list = r->values[HEADER_TRANSFER_ENCODING];
+	struct slice coding, last = { "", 0 };
+	unsigned int n = 0;
+
+	if (!r->counts[HEADER_TRANSFER_ENCODING])
+		return 0;
+	if (r->counts[HEADER_TRANSFER_ENCODING] > 1 ||
+	    r->parser.http_minor == 0 || r->parser.flags & F_CONTENTLENGTH)
+		return 400;
+	for (; list_next(&list, &coding); n++)
+		last = coding;
+	if (!slice_is(last, "chunked"))
+		return 400;
+	return n > 1 ? 501 : 411;
+}
+
+int request_check(const struct request *r)
+{
+	unsigned int hosts = r->counts[HEADER_HOST];
+	int status;
+
+	if (r->parser.http_major != 1)
+		return 505;
+	if (hosts > 1 || (r->parser.http_minor > 0 && hosts == 0) ||
+	    !host_ok(r->values[HEADER_HOST]))
+		return 400;
+	status = check_transfer_encoding(r);
+	if (status)
+		return status;
+	if (r->parser.method != HTTP_GET && r->parser.method != HTTP_HEAD)
+		return 405;
+	return 0;
+}
+
+struct slice request_value(const struct request *r, enum header header)
+{
+	if (r->counts[header] != 1)
+		return (struct slice) { NULL, 0 };
+	return trim(r->values[header]);
+}
+
+/* ---- target ---- */
+
+static int hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Decode once. Returns 0 or the status of the answer. */
+static int decode(struct slice in, char *out, size_t cap)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < in.len; i++) {
+		int c = (unsigned char)in.at[i];
+
+		if (c == '%') {
+			int hi = i + 2 < in.len ? hex(in.at[i + 1]) : -1;
+			int lo = hi >= 0 ? hex(in.at[i + 2]) : -1;
+
+			if (lo < 0)
+				return 400;
+			c = hi * 16 + lo;
+			i += 2;
+			/* part of a name, and no file can have that name */
+			if (c == '/' || c == '\0')
+				return 404;
+		}
+		if (n + 1 >= cap)
+			return 404;	/* longer than any path */
+		out[n++] = (char)c;
+	}
+	out[n] = '\0';
+	return 0;
+}
+
+/* Clients resolve ".." themselves; what still has one wants to get out. */
+static bool has_dotdot(const char *path)
+{
+	while (*path) {
+		size_t len = strcspn(path, "/");
+
+		if (len == 2 && memcmp(path, "..", 2) == 0)
+			return true;
+		path += len;
+		path += strspn(path, "/");
+	}
+	return false;
+}
+
+/* "/path" or "https://host/path" (9112, 3.2); "*" has no path. */
+static bool find_path(struct slice url, struct slice *path)
+{
+	struct http_parser_url u;
+
+	http_parser_url_init(&u);
+	if (http_parser_parse_url(url.at, url.len, 0, &u) != 0)
+		return false;
+	if (u.field_set & (1 << UF_SCHEMA)) {
+		struct slice scheme = { url.at + u.field_data[UF_SCHEMA].off,
+					u.field_data[UF_SCHEMA].len };
+
+		if (!slice_is(scheme, "https") && !slice_is(scheme, "http"))
+			return false;
+	}
+	*path = (struct slice) { "/", 1 };
+	if (u.field_set & (1 << UF_PATH))
+		*path = (struct slice) { url.at + u.field_data[UF_PATH].off,
+					 u.field_data[UF_PATH].len };
+	return *path->at == '/';
+}
+
+int request_path(const struct request *r, char *out, size_t cap)
+{
+	struct slice path;
+	int status;
+
+	if (!find_path(r->url, &path))
+		return 400;
+	while (path.len && *path.at == '/') {
+		path.at++;
+		path.len--;
+	}
+	status = decode(path, out, cap);
+	if (status == 0 && has_dotdot(out))
+		status = 404;
+	if (status == 0 && !*out)
+		strcpy(out, "./");
+	return status;
+}

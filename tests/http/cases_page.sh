@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034,SC2154
+# Directories as pages, names of any bytes, and who may see what.
+
+odd_names=(
+	'sp ace' '  two  blanks ' '100%' 'x%41' '%2e%2e' '?#&+' 'a:b' '-dash'
+	'<b>bold' '&amp;' "'quotes\"" 'back\slash' 'javascript:alert(1)'
+	$'new\nline' $'tab\tbed' $'\x01\x1f\x7f' 'dots...' '~tilde' 'Füße.txt'
+	'日本語.html' 'שלום' $'\xf0\x9f\x8e\x89' $'\xff\xfe bytes' $'\xc3'
+	$'\xe2\x80\xaetxt.exe' $'\xed\xa0\x80' "$(printf '%0255d' 0)"
+)
+
+# Each file's content is its name.
+make_odd()
+{
+	local name
+
+	mkdir -p "$root/odd"
+	for name in "${odd_names[@]}"; do
+		printf '%s' "$name" >"$root/odd/$name"
+	done
+}
+
+# links PAGE: the relative links of a listing
+links() { sed -n 's/.*<a href="\.\/\([^"]*\)".*/\1/p' "$1"; }
+
+# Every file is there once, and its link leads to it.
+case_listing_any_name()
+{
+	local link
+
+	make_odd
+	get "${url}odd/" >"$work/page" || return 1
+	for link in $(links "$work/page"); do
+		get "${url}odd/$link" | sha || return 1
+	done | sort >"$work/found"
+	for link in "${odd_names[@]}"; do
+		printf '%s' "$link" | sha
+	done | sort | diff - "$work/found" &&
+	! grep -qE '<b>|&amp;amp|alert\(1\)"|\xe2\x80\xae' "$work/page" &&
+	iconv -f UTF-8 -t UTF-8 <"$work/page" >"$work/utf8" &&
+	cmp "$work/page" "$work/utf8" && why="${#odd_names[@]} names"
+}
+
+case_listing_5000()
+{
+	mkdir "$root/many" &&
+	(cd "$root/many" && seq -f 'file%g.txt' 5000 | xargs touch) &&
+	get "${url}many/" >"$work/page" &&
+	is entries 5000 "$(links "$work/page" | wc -l)" &&
+	is order "$(seq -f 'file%g.txt' 5000 | sha)" \
+		"$(links "$work/page" | sha)" &&
+	grep -q '<footer>5000 entries</footer>' "$work/page" || return 1
+	(cd "$root/many" && seq -f 'more%g.txt' 5001 | xargs touch) &&
+	get "${url}many/" >"$work/page" &&
+	is entries 10000 "$(links "$work/page" | wc -l)" &&
+	grep -q '<footer>10000 entries shown; there are more' "$work/page"
+}
+
+# Nothing is told of what cannot be had, or lies outside.
+case_listing_shows_what_can_be_had()
+{
+	mkdir "$root/mixed" "$root/mixed/sub" && cd "$root/mixed" &&
+	touch file .hidden && mkfifo pipe && ln -s "$work/secret" secret &&
+	ln -s "$work" up && ln -s ../f1 inside && ln -s none dangling &&
+	cd - >/dev/null || return 1
+	get "${url}mixed/" >"$work/page" &&
+	is links 'sub/ file inside' "$(links "$work/page" | paste -sd ' ')" &&
+	is hidden 200 "$(status "${url}mixed/.hidden")" &&
+	is 'out of it' 404 "$(status "${url}mixed/up/secret")"
+}
+
+no_listing()
+{
+	is listing 403 "$(status "${url}dir/")" &&
+	is index 200 "$(status "${url}with-index/")"
+}
+
+case_no_listing() { with_server --no-listing no_listing; }
+
+forbidden()
+{
+	is file 403 "$(status "${url}locked")" &&
+	is directory 403 "$(status "${url}closed/")" &&
+	is 'file in it' 403 "$(status "${url}closed/f")" &&
+	is index 403 "$(status "${url}locked-index/")" &&
+	is other 200 "$(status "${url}f1")"
+}
+
+case_forbidden()
+{
+	local r=0
+
+	mkdir -p "$root/closed" "$root/locked-index"
+	touch "$root/closed/f" "$root/locked" "$root/locked-index/index.html"
+	chmod 0 "$root/closed" "$root/locked" "$root/locked-index/index.html"
+	# root may read them all
+	[ "$(id -u)" != 0 ] || prefix=(setpriv --reuid=65534 --regid=65534
+		--clear-groups)
+	if "${prefix[@]}" "$binary" --version; then
+		with_server '' forbidden || r=1
+	else
+		skip "nobody cannot run $binary" || r=$?
+	fi
+	prefix=()
+	chmod 755 "$root/closed"
+	return "$r"
+}
+
+# Pages that nobody reads are bounded: then the server is busy, for pages only.
+case_pages_are_bounded()
+{
+	local i pids=() r=0
+
+	mkdir "$root/long" &&
+	(cd "$root/long" && seq -f "%0200g" 10000 | xargs touch) || return 1
+	for i in {1..8}; do
+		"${curl[@]}" --limit-rate 1 -o "$work/slow.$i" "${url}long/" &
+		pids+=($!)
+	done
+	wait_for 30 grep -q '"GET /long/ HTTP/1.1" 503 ' "$log" &&
+	get -D "$work/head" -o "$work/out" "${url}long/" &&
+	is listing 'HTTP/1.1 503' "$(head -c 12 "$work/head")" &&
+	grep -q '^Retry-After: 1' "$work/head" &&
+	is file 200 "$(status "${url}f1")" || r=1
+	kill "${pids[@]}" 2>/dev/null
+	wait "${pids[@]}" || true
+	wait_for 20 listed && return "$r"
+}
+
+listed() { [ "$(status "${url}long/")" = 200 ]; }
+
+case_error_pages()
+{
+	local code
+
+	for code in "404 none" "301 dir" "416 f1 -r9-"; do
+		# shellcheck disable=SC2086
+		set -- $code
+		get "${@:3}" -D "$work/head" "$url$2" >"$work/page" &&
+		is status "HTTP/1.1 $1" "$(head -c 12 "$work/head")" &&
+		grep -q "^<h1>$1 " "$work/page" &&
+		grep -q "^Content-Security-Policy: default-src 'none'" \
+			"$work/head" || return 1
+	done
+}
