@@ -11,6 +11,72 @@ die() {
 	exit 1
 }
 
+# writable DIR: make it, or say what else to do.
+writable() {
+	mkdir -p "$1" 2>/dev/null || true
+	[[ -w $1 ]] ||
+		die "cannot write to $1; set TLSSF_BUILD to another folder"
+}
+
+# ---- what goes on: the bottom line of a terminal, nothing in a log ----
+
+ticker=''
+
+# show COMMAND...: keep there what it prints, until hide
+show() {
+	[[ -t 1 && ${TERM-dumb} != dumb ]] || return 0
+	# $$: not beyond the end of the script, whatever that was
+	while kill -0 $$ 2>/dev/null; do
+		printf '\r\e[K%.*s' "$(($(tput cols || echo 80) - 1))" "$("$@")"
+		sleep 1
+	done &
+	ticker=$!
+}
+
+hide() {
+	[[ $ticker ]] || return 0
+	kill "$ticker" 2>/dev/null || true
+	wait "$ticker" 2>/dev/null || true
+	ticker=''
+	printf '\r\e[K'
+}
+
+# say TEXT: a line above it
+say() {
+	printf '%s%s\n' "${ticker:+$'\r\e[K'}" "$*"
+}
+
+# left SECONDS DONE ALL: that much was done in that time, what about the rest?
+left() {
+	[[ $2 -gt 0 ]] || return 0
+	span ", about" $(($1 * ($3 - $2) / $2)) " left"
+}
+
+# span BEFORE SECONDS AFTER: as people say it
+span() {
+	if [[ $2 -lt 90 ]]; then
+		echo "$1 $2 s$3"
+	else
+		echo "$1 $((($2 + 30) / 60)) min$3"
+	fi
+}
+
+# essence LOG: the line that tells most of what went wrong
+essence() {
+	awk '
+	function found(line) {
+		sub(/^ +/, "", line)
+		print line
+		done = 1
+		exit
+	}
+	/:[FE]:|: failed: |^(not ok|FAIL|fail) |[Ee]rror: |^E: / { found($0) }
+	cmake && NF { found($0) }
+	/^CMake Error/ { cmake = 1 }
+	NF { last = $0 }
+	END { if (!done) print last }' "$1"
+}
+
 # need PACKAGE...: install the Debian packages that are missing.
 need() {
 	local package missing=() root=()
