@@ -111,15 +111,16 @@ case_h2load_keep_alive()
 	command -v h2load >/dev/null || skip 'no h2load here' || return
 	[ "$quick" = 0 ] || n=500
 	[ -z "${TLSSF_FULL-}" ] || n=100000
-	timeout 300 h2load --h1 -n "$n" -c 20 "${url}f16384" >"$work/out" ||
-		return 1
+	head -c 1000 /dev/urandom >"$root/f1000"
+	timeout 900 h2load --h1 -n "$n" -c 20 "${url}f1000" >"$work/out" ||
+		bad "ended with $?" || return 1
 	cat "$work/out"
 	why=$(sed -n 's/^finished in [^,]*, \(.*req\/s\).*/\1/p' "$work/out")
 	why="$n requests, $why"
 	grep -q "^requests: .* $n succeeded, 0 failed, 0 errored, 0 timeout" \
 		"$work/out" &&
 	grep -q "^status codes: $n 2xx" "$work/out" &&
-	grep -q "($((n * 16384))) data" "$work/out"
+	grep -q "($((n * 1000))) data" "$work/out"
 }
 
 alpn()
@@ -177,19 +178,20 @@ case_lingering_close()
 
 parallel()
 {
-	local n=24 i pids=() wanted
+	local n=24 i pids=() wanted file=mid
 
 	[ "$quick" = 0 ] || n=8
-	wanted=$(sha_of "$root/big")
+	[ -z "${TLSSF_FULL-}" ] || file=big
+	wanted=$(sha_of "$root/$file")
 	for ((i = 0; i < n; i++)); do
-		get "${url}big" | sha >"$work/par.$i" &
+		get "$url$file" | sha >"$work/par.$i" &
 		pids+=($!)
 	done
 	for ((i = 0; i < n; i++)); do
 		wait "${pids[i]}" || return 1
 		is "download $i" "$wanted" "$(cat "$work/par.$i")" || return 1
 	done
-	why="$n downloads of $(stat -c %s "$root/big") bytes"
+	why="$n downloads of $(stat -c %s "$root/$file") bytes"
 }
 
 case_parallel_one_worker() { parallel; }
