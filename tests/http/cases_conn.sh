@@ -1,79 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# Versions and ciphers, slow, many, vanishing and impossible connections.
-
-# one_cipher NAME CURL-OPTION...: adds method and reason to `why`
-one_cipher()
-{
-	local line
-
-	ln -f "$root/f200000" "$root/by-$1"
-	same "$root/f200000" "${@:2}" "${url}by-$1" &&
-	line=$(log_of "by-$1") || return 1
-	why="method=$(field method "$line") reason=$(field reason "$line")"
-	is cipher "$1" "$(field cipher "$line")" &&
-	is version "$version" "$(field tls "$line")"
-}
-
-case_tls12_aes128_gcm_sha256()
-{
-	version=TLSv1.2 one_cipher AES128-GCM-SHA256 --tls-max 1.2 \
-		--ciphers AES128-GCM-SHA256
-}
-
-case_tls12_ecdhe_rsa_aes256_gcm_sha384()
-{
-	version=TLSv1.2 one_cipher ECDHE-RSA-AES256-GCM-SHA384 --tls-max 1.2 \
-		--ciphers ECDHE-RSA-AES256-GCM-SHA384
-}
-
-case_tls13()
-{
-	version=TLSv1.3 one_cipher TLS_AES_256_GCM_SHA384 --tlsv1.3
-}
-
-case_tls13_chacha20()
-{
-	version=TLSv1.3 one_cipher TLS_CHACHA20_POLY1305_SHA256 --tlsv1.3 \
-		--tls13-ciphers TLS_CHACHA20_POLY1305_SHA256
-}
-
-# The server's process has the library that it speaks of, and no other.
-case_tls_library_alone()
-{
-	local wanted='^libssl\.so\.[1-9][0-9.]*$'
-
-	! grep -q '^probe: library="BoringSSL"' "$log" ||
-		wanted='^libssl\.so\.0$'
-	why=$(sed -n 's|.*/\(libssl\.so.*\)$|\1|p' "/proc/$server/maps" |
-		sort -u | paste -sd ' ')
-	[[ $why =~ $wanted ]]
-}
-
-case_tls12_cbc_in_user_space()
-{
-	version=TLSv1.2 one_cipher ECDHE-RSA-AES128-SHA --tls-max 1.2 \
-		--ciphers ECDHE-RSA-AES128-SHA &&
-	is method 'method=userspace reason=cipher' "$why"
-}
-
-verified()
-{
-	local found
-
-	found=$(curl -sS --max-time "$limit" --cacert "$work/cert.pem" \
-		"https://localhost:$port/f16385" \
-		--resolve "localhost:$port:127.0.0.1" | sha) &&
-	is SHA-256 "$(sha_of "$root/f16385")" "$found"
-}
-
-case_certificate_from_files()
-{
-	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test \
-		-addext subjectAltName=DNS:localhost \
-		-keyout "$work/key.pem" -out "$work/cert.pem" &&
-	with_server "--cert $work/cert.pem --key $work/key.pem" verified
-}
+# Slow, many and vanishing connections; signals.
 
 on_ipv6()
 {
@@ -121,18 +48,6 @@ case_h2load_keep_alive()
 		"$work/out" &&
 	grep -q "^status codes: $n 2xx" "$work/out" &&
 	grep -q "($((n * 1000))) data" "$work/out"
-}
-
-alpn()
-{
-	openssl s_client -connect "127.0.0.1:$port" -alpn "$1" </dev/null \
-		2>/dev/null | grep -E '^(ALPN protocol:|No ALPN)'
-}
-
-case_alpn()
-{
-	is both 'ALPN protocol: http/1.1' "$(alpn h2,http/1.1)" &&
-	! alpn h2
 }
 
 # What is more than allowed waits; it is not refused.
@@ -263,7 +178,7 @@ ends_within()
 {
 	local start=$SECONDS r=0
 
-	timeout "$limit" "${@:2}" >"$work/out" 2>/dev/null || r=$?
+	timeout "$limit" "${@:2}" >/dev/null 2>&1 || r=$?
 	if [ "$r" -eq 124 ] || [ $((SECONDS - start)) -gt "$1" ]; then
 		bad "$2: ended after $((SECONDS - start)) s"
 	fi
@@ -277,9 +192,9 @@ stalled()
 	ln -f "$root/sparse" "$root/stalled"
 	mkfifo "$work/full"
 	exec {hold}<>"$work/full"
-	printf 'GET /stalled HTTP/1.0\r\n\r\n' >"$work/in"
+	printf 'GET /stalled HTTP/1.0\r\n\r\n' >"$work/in.stalled"
 	timeout "$limit" openssl s_client -quiet -connect "127.0.0.1:$port" \
-		<"$work/in" >"$work/full" 2>/dev/null {hold}>&- &
+		<"$work/in.stalled" >"$work/full" 2>/dev/null {hold}>&- &
 	pid=$!
 	line=$(log_of stalled)
 	exec {hold}>&-
@@ -288,18 +203,37 @@ stalled()
 }
 
 # A byte now and then does not prolong the time for a request.
-drip()
+dripping()
 {
 	local i
 
-	{
+	is status 408 "$({
 		printf 'GET /'
 		for ((i = 0; i < 40; i++)); do
 			sleep 0.5
 			printf x 2>/dev/null || break
 		done
 	} | timeout "$limit" openssl s_client -quiet \
-		-connect "127.0.0.1:$port" 2>/dev/null
+		-connect "127.0.0.1:$port" 2>/dev/null |
+		sed -n '1s/^HTTP\/1.1 \([0-9]*\) .*/\1/p')"
+}
+
+no_handshake()
+{
+	local s
+
+	exec {s}<>"/dev/tcp/127.0.0.1/$port" && ends_within 30 cat <&"$s"
+}
+
+no_request()
+{
+	ends_within 30 openssl s_client -quiet -connect "127.0.0.1:$port" \
+		</dev/null
+}
+
+half_a_request()
+{
+	is status 408 "$(raw_status 'GET / HTTP/1.1\r\nHos')"
 }
 
 # 160 KiB/s: libtlssf gets rid of nothing for longer than the time-out, since a
@@ -310,9 +244,9 @@ very_slow()
 	local line
 
 	ln -f "$root/mid" "$root/very-slow"
-	printf 'GET /very-slow HTTP/1.0\r\n\r\n' >"$work/in"
+	printf 'GET /very-slow HTTP/1.0\r\n\r\n' >"$work/in.slow"
 	timeout 10 openssl s_client -quiet -connect "127.0.0.1:$port" \
-		<"$work/in" 2>/dev/null |
+		<"$work/in.slow" 2>/dev/null |
 		while [ "$(head -c 16384 | wc -c)" -gt 0 ]; do
 			sleep 0.1
 		done || true
@@ -320,18 +254,20 @@ very_slow()
 	is error peer_gone "$(field error "$line")"
 }
 
+# All at the same time.
 timeouts()
 {
-	local s
+	local job jobs=() r=0
 
-	exec {s}<>"/dev/tcp/127.0.0.1/$port" &&
-	ends_within 30 cat <&"$s" || return 1
-	exec {s}>&-
-	ends_within 30 openssl s_client -quiet -connect "127.0.0.1:$port" \
-		</dev/null &&
-	is 'unfinished request' 408 "$(raw_status 'GET / HTTP/1.1\r\nHos')" &&
-	is drip 408 "$(drip | sed -n '1s/^HTTP\/1.1 \([0-9]*\) .*/\1/p')" &&
-	very_slow && stalled
+	for job in no_handshake no_request half_a_request dripping very_slow \
+		   stalled; do
+		{ $job || bad "$job"; } &
+		jobs+=($!)
+	done
+	for job in "${jobs[@]}"; do
+		wait "$job" || r=1
+	done
+	return "$r"
 }
 
 # An emulated machine needs seconds for a handshake alone, and a busy one may
@@ -357,57 +293,6 @@ case_file_truncated()
 	[ "$r" -ne 0 ] || bad 'the client took it for complete' || return 1
 	line=$(log_of shrinks) &&
 	is error file_truncated "$(field error "$line")"
-}
-
-# A named method is never replaced: the client must notice.
-impossible()
-{
-	local line
-
-	if get --tls-max 1.2 --ciphers ECDHE-RSA-AES128-SHA \
-		-o "$work/out" "${url}f200000"; then
-		bad 'CBC was delivered'
-		return 1
-	fi
-	line=$(log_of f200000) || return 1
-	why="error=$(field error "$line")"
-	[ -n "$(field error "$line")" ] && grep -q '" 200 0 ' <<<"$line"
-}
-
-case_ssl_sendfile_impossible()
-{
-	with_server '--method ssl_sendfile' impossible
-}
-
-case_ktls_impossible() { with_server '--method ktls' impossible; }
-
-# Where it is possible it must be in force, else it must fail with a reason.
-named()
-{
-	local line
-
-	if same "$root/f200000" "${url}f200000"; then
-		line=$(log_of f200000) &&
-		is method "$1" "$(field method "$line")" || return 1
-		why='possible'
-	else
-		line=$(log_of f200000) || return 1
-		why="impossible: error=$(field error "$line")"
-		[ -n "$(field error "$line")" ]
-	fi
-}
-
-case_named_ssl_sendfile()
-{
-	with_server '--method ssl_sendfile' named ssl_sendfile
-}
-
-case_named_ktls() { with_server '--method ktls' named ktls; }
-
-case_named_userspace()
-{
-	with_server '--method userspace' named userspace &&
-	is it possible "$why"
 }
 
 # SIGTERM: the download in flight is finished, nothing new is accepted.
