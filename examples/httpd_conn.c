@@ -184,6 +184,7 @@ static enum step send_answer(struct conn *c)
 
 static enum step send_error(struct conn *c, int status)
 {
+	c->response.head_only = c->request.parser.method == HTTP_HEAD;
 	response_error(&c->response, status);
 	return send_answer(c);
 }
@@ -232,8 +233,7 @@ static enum step do_read(struct conn *c)
 /* An answer of several ranges is several jobs. False: that was the last. */
 static bool next_job(struct conn *c)
 {
-	if (++c->jobs_done == response_jobs(&c->response) ||
-	    c->response.head_only)
+	if (++c->jobs_done == response_jobs(&c->response))
 		return false;
 	c->sent += c->job.done;
 	response_job(&c->response, c->jobs_done, c->head, &c->job);

@@ -159,14 +159,16 @@ static void answer_directory(struct response *resp, const struct request *r,
 		answer_file(resp, r, fd, index, &st);
 		return;
 	}
-	if (fd >= 0)
+	if (fd >= 0) {		/* a directory of that name */
 		close(fd);
+		fd = -ENOENT;
+	}
 	if (fd == -ENOENT && config->listing) {
 		answer_listing(resp, config, dir, path);
 		return;
 	}
 	close(dir);
-	response_error(resp, fd == -ENOENT || fd >= 0 ? 403 : open_status(fd));
+	response_error(resp, fd == -ENOENT ? 403 : open_status(fd));
 }
 
 void response_make(struct response *resp, const struct request *r,
