@@ -78,12 +78,15 @@ static size_t utf8(const char *s, uint32_t *code)
 	return n;
 }
 
-/* Characters that would rearrange what stands around them. */
+/*
+ * Characters that nobody sees, or that rearrange what stands around them. Not
+ * those that scripts need: joiners, marks of direction.
+ */
 static bool is_unseen(uint32_t c)
 {
-	return (c >= 0x80 && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
+	return (c >= 0x80 && c < 0xa0) || c == 0x200b ||
 	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) ||
-	       c == 0x61c || c == 0xfeff;
+	       c == 0xfeff;
 }
 
 static void put_control(FILE *f, uint32_t c)

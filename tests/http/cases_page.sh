@@ -2,12 +2,14 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Directories as pages, names of any bytes, and who may see what.
 
+joined=$'\xd9\x85\xdb\x8c\xe2\x80\x8c\xd8\xae'	# Persian, with a ZWNJ
 odd_names=(
 	'sp ace' '  two  blanks ' '100%' 'x%41' '%2e%2e' '?#&+' 'a:b' '-dash'
 	'<b>bold' '&amp;' "'quotes\"" 'back\slash' 'javascript:alert(1)'
 	$'new\nline' $'tab\tbed' $'\x01\x1f\x7f' 'dots...' '~tilde' 'Füße.txt'
-	'日本語.html' 'שלום' $'\xf0\x9f\x8e\x89' $'\xff\xfe bytes' $'\xc3'
-	$'\xe2\x80\xaetxt.exe' $'\xed\xa0\x80' "$(printf '%0255d' 0)"
+	'日本語.html' 'שלום' "$joined" $'\xf0\x9f\x8e\x89' $'\xc3'
+	$'\xff\xfe bytes' $'\xe2\x80\xaetxt.exe' $'\xed\xa0\x80'
+	"$(printf '%0255d' 0)"
 )
 
 # Each file's content is its name.
@@ -37,6 +39,7 @@ case_listing_any_name()
 	for link in "${odd_names[@]}"; do
 		printf '%s' "$link" | sha
 	done | sort | diff - "$work/found" &&
+	grep -qF ">$joined<" "$work/page" &&
 	! grep -qE '<b>|&amp;amp|alert\(1\)"|\xe2\x80\xae' "$work/page" &&
 	iconv -f UTF-8 -t UTF-8 <"$work/page" >"$work/utf8" &&
 	cmp "$work/page" "$work/utf8" && why="${#odd_names[@]} names"
