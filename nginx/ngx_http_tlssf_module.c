@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nginx serves files over HTTPS through libtlssf.
+ *
+ * nginx decides early, and in one place, that what goes over TLS has to be in
+ * memory. A handler in the first phase of a request takes that back, and a
+ * header filter, which knows the location and the response, decides anew. The
+ * sending is in ngx_http_tlssf_conn.c.
+ */
+#include "ngx_http_tlssf.h"
+
+#include <openssl/ssl.h>
+
+extern ngx_module_t ngx_http_tlssf_module;
+
+enum { MODE_OFF, MODE_AUTO, MODE_ON };
+
+/*
+ * Smaller responses, while nobody has the keys: nginx reads and seals them with
+ * the header in one record, and nothing is cheaper.
+ */
+#define WORTH_IT	(32 << 10)
+
+typedef struct {
+	ngx_flag_t kernel;	/* tlssf_kernel */
+	ngx_uint_t used;	/* a location has another mode than off */
+	ngx_uint_t wanted;	/* a location has the mode on */
+} srv_conf_t;
+
+typedef struct {
+	ngx_uint_t mode;	/* tlssf */
+} loc_conf_t;
+
+/* What a request's variables are made of. */
+typedef struct {
+	const char *why;	/* left to nginx, because; or NULL */
+	off_t before;		/* the connection's bytes, at its beginning */
+} request_ctx_t;
+
+/* What the machine can do: probed when the configuration is read. */
+static struct tlssf_caps caps;
+
+static ngx_http_output_header_filter_pt next_header_filter;
+
+/* ---- the way of a response ---- */
+
+static ngx_int_t post_read(ngx_http_request_t *r)
+{
+	ngx_connection_t *c = r->connection;
+
+	if (!c->ssl || r != r->main || c->ssl->in_early)
+		return NGX_DECLINED;
+	if (!ngx_http_tlssf_conn(c)) {
+		/* not HTTP/2, HTTP/3, or another module's */
+		if (c->send_chain != ngx_ssl_send_chain)
+			return NGX_DECLINED;
+		if (!ngx_http_tlssf_attach(c))
+			return NGX_HTTP_INTERNAL_SERVER_ERROR;
+	}
+	r->main_filter_need_in_memory = 0;
+	return NGX_DECLINED;
+}
+
+/* Why nginx's own way is better for this response, or NULL. */
+static const char *why_nginx(ngx_http_request_t *r,
+			     const ngx_http_tlssf_conn_t *conn)
+{
+	loc_conf_t *conf = ngx_http_get_module_loc_conf(r,
+							ngx_http_tlssf_module);
+	ngx_http_core_loc_conf_t *clcf =
+		ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+	off_t len = r->headers_out.content_length_n;
+
+	if (conf->mode == MODE_OFF)
+		return "off";
+	if (r->connection->ssl->in_early)
+		return "early_data";
+	if (!conn)
+		return r->connection->send_chain == ngx_ssl_send_chain ?
+		       "early_data" : "http_version";
+	if (conf->mode == MODE_ON)
+		return NULL;
+	if (!clcf->sendfile)
+		return "sendfile_off";
+	if (clcf->aio)
+		return "aio";
+	if (!conn->kernel && !conn->taken && len >= 0 && len < WORTH_IT)
+		return "small";
+	return NULL;
+}
+
+static ngx_int_t header_filter(ngx_http_request_t *r)
+{
+	ngx_connection_t *c = r->connection;
+	ngx_http_tlssf_conn_t *conn;
+	request_ctx_t *ctx;
+
+	if (!c->ssl)
+		return next_header_filter(r);
+	conn = r->stream ? NULL : ngx_http_tlssf_conn(c);
+	ctx = ngx_http_get_module_ctx(r->main, ngx_http_tlssf_module);
+	if (!ctx) {
+		ctx = ngx_pcalloc(r->pool, sizeof(*ctx));
+		if (!ctx)
+			return NGX_ERROR;
+		ngx_http_set_ctx(r->main, ctx, ngx_http_tlssf_module);
+		ctx->before = conn ? conn->bytes : 0;
+	}
+	ctx->why = why_nginx(r, conn);
+	if (!ctx->why)
+		c->sendfile = 1;	/* leave files in files */
+	else if (conn && !c->ssl->sendfile)
+		r->main_filter_need_in_memory = 1;
+	return next_header_filter(r);
+}
+
+/* ---- variables ---- */
+
+static ngx_int_t set_text(ngx_http_variable_value_t *v, const char *text)
+{
+	v->data = (u_char *)text;
+	v->len = ngx_strlen(text);
+	v->valid = 1;
+	v->no_cacheable = 1;
+	v->not_found = 0;
+	return NGX_OK;
+}
+
+/* Bytes of this response that libtlssf has sent; -1: no TLS, no response. */
+static off_t bytes_of(ngx_http_request_t *r, const request_ctx_t **out)
+{
+	const ngx_http_tlssf_conn_t *conn = NULL;
+	const request_ctx_t *ctx =
+		ngx_http_get_module_ctx(r->main, ngx_http_tlssf_module);
+
+	*out = ctx;
+	if (!ctx || !r->connection->ssl)
+		return -1;
+	if (!r->stream)
+		conn = ngx_http_tlssf_conn(r->connection);
+	return conn ? conn->bytes - ctx->before : 0;
+}
+
+static ngx_int_t method_variable(ngx_http_request_t *r,
+				 ngx_http_variable_value_t *v, uintptr_t data)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+	const request_ctx_t *ctx;
+	off_t bytes = bytes_of(r, &ctx);
+
+	v->not_found = 1;
+	if (bytes < 0)
+		return NGX_OK;
+	if (bytes == 0)
+		return set_text(v, "nginx");
+	tlssf_status(r->connection->ssl->connection, &st);
+	return set_text(v, tlssf_method_name(st.method));
+}
+
+static ngx_int_t reason_variable(ngx_http_request_t *r,
+				 ngx_http_variable_value_t *v, uintptr_t data)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+	const request_ctx_t *ctx;
+	off_t bytes = bytes_of(r, &ctx);
+
+	v->not_found = 1;
+	if (bytes < 0)
+		return NGX_OK;
+	if (bytes == 0)
+		return set_text(v, ctx->why ? ctx->why : "in_memory");
+	tlssf_status(r->connection->ssl->connection, &st);
+	return set_text(v, tlssf_reason_name(st.error ? st.error : st.reason));
+}
+
+static ngx_int_t bytes_variable(ngx_http_request_t *r,
+				ngx_http_variable_value_t *v, uintptr_t data)
+{
+	const request_ctx_t *ctx;
+	off_t bytes = bytes_of(r, &ctx);
+
+	v->not_found = 1;
+	if (bytes < 0)
+		return NGX_OK;
+	v->data = ngx_pnalloc(r->pool, NGX_OFF_T_LEN);
+	if (!v->data)
+		return NGX_ERROR;
+	v->len = ngx_sprintf(v->data, "%O", bytes) - v->data;
+	v->valid = 1;
+	v->no_cacheable = 1;
+	v->not_found = 0;
+	return NGX_OK;
+}
+
+static ngx_http_variable_t variables[] = {
+	{ ngx_string("tlssf_method"), NULL, method_variable, 0,
+	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
+	{ ngx_string("tlssf_reason"), NULL, reason_variable, 0,
+	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
+	{ ngx_string("tlssf_bytes"), NULL, bytes_variable, 0,
+	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
+	ngx_http_null_variable
+};
+
+static ngx_int_t add_variables(ngx_conf_t *cf)
+{
+	ngx_http_variable_t *from, *var;
+
+	for (from = variables; from->name.len; from++) {
+		var = ngx_http_add_variable(cf, &from->name, from->flags);
+		if (!var)
+			return NGX_ERROR;
+		var->get_handler = from->get_handler;
+	}
+	return NGX_OK;
+}
+
+/* ---- configuration ---- */
+
+static void *create_srv_conf(ngx_conf_t *cf)
+{
+	srv_conf_t *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+
+	if (conf)
+		conf->kernel = NGX_CONF_UNSET;
+	return conf;
+}
+
+static char *merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+	srv_conf_t *prev = parent, *conf = child;
+
+	ngx_conf_merge_value(conf->kernel, prev->kernel, 1);
+	return NGX_CONF_OK;
+}
+
+static void *create_loc_conf(ngx_conf_t *cf)
+{
+	loc_conf_t *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+
+	if (conf)
+		conf->mode = NGX_CONF_UNSET_UINT;
+	return conf;
+}
+
+static char *merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+	srv_conf_t *srv =
+		ngx_http_conf_get_module_srv_conf(cf, ngx_http_tlssf_module);
+	loc_conf_t *prev = parent, *conf = child;
+
+	ngx_conf_merge_uint_value(conf->mode, prev->mode, MODE_AUTO);
+	srv->used |= conf->mode != MODE_OFF;
+	srv->wanted |= conf->mode == MODE_ON;
+	return NGX_CONF_OK;
+}
+
+static ngx_conf_enum_t modes[] = {
+	{ ngx_string("off"), MODE_OFF },
+	{ ngx_string("auto"), MODE_AUTO },
+	{ ngx_string("on"), MODE_ON },
+	{ ngx_null_string, 0 }
+};
+
+static ngx_command_t commands[] = {
+	{ ngx_string("tlssf"),
+	  NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF |
+	  NGX_CONF_TAKE1,
+	  ngx_conf_set_enum_slot, NGX_HTTP_LOC_CONF_OFFSET,
+	  offsetof(loc_conf_t, mode), modes },
+	{ ngx_string("tlssf_kernel"),
+	  NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_FLAG,
+	  ngx_conf_set_flag_slot, NGX_HTTP_SRV_CONF_OFFSET,
+	  offsetof(srv_conf_t, kernel), NULL },
+	ngx_null_command
+};
+
+/* ---- the beginning ---- */
+
+static int kernel_can(void)
+{
+	return caps.ulp == TLSSF_ULP_LOADED;
+}
+
+static const char *why_no_kernel(void)
+{
+	switch (caps.ulp) {
+	case TLSSF_ULP_ABSENT:
+		return tlssf_reason_text(TLSSF_REASON_ULP_ABSENT);
+	case TLSSF_ULP_NOT_LOADED:
+		return tlssf_reason_text(TLSSF_REASON_ULP_NOT_LOADED);
+	}
+	return "it could not be tried: no loopback network";
+}
+
+/*
+ * OpenSSL's own kernel TLS only where ssl_conf_command asks for it: it gives
+ * the kernel the receiving side as well, of which nginx's plain recv() in a
+ * lingering close knows nothing. libtlssf's takes the sending side alone.
+ */
+static ngx_int_t init_server(ngx_conf_t *cf, SSL_CTX *ctx,
+			     const srv_conf_t *conf)
+{
+	struct tlssf_options o = {
+		.size = sizeof(o),
+		.method = conf->kernel ? TLSSF_METHOD_AUTO
+				       : TLSSF_METHOD_USERSPACE,
+		.max_per_call = NGX_MAX_INT32_VALUE,
+	};
+	int asked = (SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS) != 0;
+
+	if (tlssf_ctx_init(ctx, &o) == TLSSF_ERROR) {
+		ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+				   "tlssf_ctx_init() failed");
+		return NGX_ERROR;
+	}
+	if (!asked)
+		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS);
+	if (conf->wanted && !conf->kernel)
+		ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+				   "\"tlssf on\" in a server with "
+				   "\"tlssf_kernel off\": its files are "
+				   "sealed in user space");
+	return NGX_OK;
+}
+
+static ngx_int_t init_servers(ngx_conf_t *cf, ngx_uint_t *wanted)
+{
+	ngx_http_core_main_conf_t *cmcf =
+		ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+	ngx_http_core_srv_conf_t **cscf = cmcf->servers.elts;
+	ngx_http_ssl_srv_conf_t *ssl;
+	ngx_uint_t i;
+	srv_conf_t *conf;
+
+	for (i = 0; i < cmcf->servers.nelts; i++) {
+		conf = ngx_http_conf_get_module_srv_conf(cscf[i],
+							 ngx_http_tlssf_module);
+		ssl = ngx_http_conf_get_module_srv_conf(cscf[i],
+							ngx_http_ssl_module);
+		if (!conf->used || !ssl->ssl.ctx)
+			continue;
+		if (init_server(cf, ssl->ssl.ctx, conf) != NGX_OK)
+			return NGX_ERROR;
+		*wanted |= conf->wanted && conf->kernel;
+	}
+	return NGX_OK;
+}
+
+static ngx_int_t add_handler(ngx_conf_t *cf)
+{
+	ngx_http_core_main_conf_t *cmcf =
+		ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+	ngx_http_handler_pt *h =
+		ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
+
+	if (!h)
+		return NGX_ERROR;
+	*h = post_read;
+	return NGX_OK;
+}
+
+static ngx_int_t init(ngx_conf_t *cf)
+{
+	ngx_uint_t wanted = 0;
+
+	if (ngx_http_tlssf_index < 0)
+		ngx_http_tlssf_index =
+			SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	if (ngx_http_tlssf_index < 0 || add_handler(cf) != NGX_OK)
+		return NGX_ERROR;
+	next_header_filter = ngx_http_top_header_filter;
+	ngx_http_top_header_filter = header_filter;
+
+	caps.size = sizeof(caps);
+	if (tlssf_probe(&caps) == TLSSF_ERROR ||
+	    init_servers(cf, &wanted) != NGX_OK)
+		return NGX_ERROR;
+	if (wanted && !kernel_can())
+		ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+				   "\"tlssf on\", but the kernel cannot seal: "
+				   "%s; files are sealed in user space",
+				   why_no_kernel());
+	return NGX_OK;
+}
+
+static u_char *list_ciphers(u_char *to, u_char *end, const char *version,
+			    const struct tlssf_cap *cap)
+{
+	int i;
+
+	to = ngx_slprintf(to, end, "; %s:", version);
+	for (i = 0; i < TLSSF_CIPHER_COUNT; i++) {
+		if (cap[i].tx == TLSSF_YES)
+			to = ngx_slprintf(to, end, " %s",
+					  tlssf_cipher_name(i));
+	}
+	return to;
+}
+
+/* Said once, when the log that was configured is open. */
+static ngx_int_t tell(ngx_cycle_t *cycle)
+{
+	u_char text[NGX_MAX_ERROR_STR], *end = text + sizeof(text), *p = text;
+
+	if (!caps.size)		/* no http block */
+		return NGX_OK;
+	if (kernel_can()) {
+		p = list_ciphers(p, end, "TLSv1.2", caps.tls12);
+		p = list_ciphers(p, end, "TLSv1.3", caps.tls13);
+		p = ngx_slprintf(p, end, "; KeyUpdate: %s",
+				 caps.rekey == TLSSF_YES ? "yes" : "no");
+	} else {
+		p = ngx_slprintf(p, end, ": %s", why_no_kernel());
+	}
+	ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+		      "libtlssf %s, %s, kernel TLS %s%*s", tlssf_version(),
+		      caps.library, kernel_can() ? "works" : "is impossible",
+		      (size_t)(p - text), text);
+	return NGX_OK;
+}
+
+static ngx_http_module_t module_ctx = {
+	add_variables,
+	init,
+	NULL,
+	NULL,
+	create_srv_conf,
+	merge_srv_conf,
+	create_loc_conf,
+	merge_loc_conf
+};
+
+ngx_module_t ngx_http_tlssf_module = {
+	NGX_MODULE_V1,
+	&module_ctx,
+	commands,
+	NGX_HTTP_MODULE,
+	NULL,		/* init master */
+	tell,		/* init module */
+	NULL,		/* init process */
+	NULL,		/* init thread */
+	NULL,		/* exit thread */
+	NULL,		/* exit process */
+	NULL,		/* exit master */
+	NGX_MODULE_V1_PADDING
+};
