@@ -48,10 +48,11 @@ static ngx_int_t post_read(ngx_http_request_t *r)
 {
 	ngx_connection_t *c = r->connection;
 
-	if (!c->ssl || r != r->main || c->ssl->in_early)
+	if (!c->ssl || r->http_version >= NGX_HTTP_VERSION_20 ||
+	    c->ssl->in_early)
 		return NGX_DECLINED;
 	if (!ngx_http_tlssf_conn(c)) {
-		/* not HTTP/2, HTTP/3, or another module's */
+		/* another module's */
 		if (c->send_chain != ngx_ssl_send_chain)
 			return NGX_DECLINED;
 		if (!ngx_http_tlssf_attach(c))
@@ -59,6 +60,19 @@ static ngx_int_t post_read(ngx_http_request_t *r)
 	}
 	r->main_filter_need_in_memory = 0;
 	return NGX_DECLINED;
+}
+
+/*
+ * The connection's state, unless the request is served by nginx alone: its
+ * early data may still be open, or its frames are HTTP/2's.
+ */
+static ngx_http_tlssf_conn_t *usable_conn(ngx_http_request_t *r)
+{
+	ngx_connection_t *c = r->connection;
+
+	if (r->http_version >= NGX_HTTP_VERSION_20 || c->ssl->in_early)
+		return NULL;
+	return ngx_http_tlssf_conn(c);
 }
 
 /* Why nginx's own way is better for this response, or NULL. */
@@ -73,11 +87,11 @@ static const char *why_nginx(ngx_http_request_t *r,
 
 	if (conf->mode == MODE_OFF)
 		return "off";
-	if (r->connection->ssl->in_early)
-		return "early_data";
+	if (r->http_version >= NGX_HTTP_VERSION_20)
+		return "http_version";
 	if (!conn)
 		return r->connection->send_chain == ngx_ssl_send_chain ?
-		       "early_data" : "http_version";
+		       "early_data" : "send_chain";
 	if (conf->mode == MODE_ON)
 		return NULL;
 	if (!clcf->sendfile)
@@ -97,7 +111,7 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
 
 	if (!c->ssl)
 		return next_header_filter(r);
-	conn = r->stream ? NULL : ngx_http_tlssf_conn(c);
+	conn = usable_conn(r);
 	ctx = ngx_http_get_module_ctx(r->main, ngx_http_tlssf_module);
 	if (!ctx) {
 		ctx = ngx_pcalloc(r->pool, sizeof(*ctx));
@@ -129,15 +143,14 @@ static ngx_int_t set_text(ngx_http_variable_value_t *v, const char *text)
 /* Bytes of this response that libtlssf has sent; -1: no TLS, no response. */
 static off_t bytes_of(ngx_http_request_t *r, const request_ctx_t **out)
 {
-	const ngx_http_tlssf_conn_t *conn = NULL;
+	const ngx_http_tlssf_conn_t *conn;
 	const request_ctx_t *ctx =
 		ngx_http_get_module_ctx(r->main, ngx_http_tlssf_module);
 
 	*out = ctx;
 	if (!ctx || !r->connection->ssl)
 		return -1;
-	if (!r->stream)
-		conn = ngx_http_tlssf_conn(r->connection);
+	conn = usable_conn(r);
 	return conn ? conn->bytes - ctx->before : 0;
 }
 
@@ -317,10 +330,10 @@ static ngx_int_t init_server(ngx_conf_t *cf, SSL_CTX *ctx,
 	if (!asked)
 		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS);
 	if (conf->wanted && !conf->kernel)
-		ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-				   "\"tlssf on\" in a server with "
-				   "\"tlssf_kernel off\": its files are "
-				   "sealed in user space");
+		ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+			      "\"tlssf on\" in a server with "
+			      "\"tlssf_kernel off\": its files are sealed in "
+			      "user space");
 	return NGX_OK;
 }
 
@@ -377,10 +390,10 @@ static ngx_int_t init(ngx_conf_t *cf)
 	    init_servers(cf, &wanted) != NGX_OK)
 		return NGX_ERROR;
 	if (wanted && !kernel_can())
-		ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-				   "\"tlssf on\", but the kernel cannot seal: "
-				   "%s; files are sealed in user space",
-				   why_no_kernel());
+		ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+			      "\"tlssf on\", but the kernel cannot seal: %s; "
+			      "files are sealed in user space",
+			      why_no_kernel());
 	return NGX_OK;
 }
 

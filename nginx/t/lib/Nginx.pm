@@ -8,6 +8,7 @@ package Nginx;
 #   TLSSF_NGINX_MODE    off, auto or on: the test's "tlssf" (default auto)
 #   TLSSF_GUEST         an emulated machine: smaller sizes
 #   TLSSF_NGINX_WRAP    a command to run nginx under
+#   TLSSF_NGINX         nginx itself, if not /usr/sbin/nginx
 
 use strict;
 use warnings;
@@ -24,16 +25,15 @@ our @EXPORT = qw(bytes_of range_of size_for);
 
 our $module = $ENV{TLSSF_NGINX_MODULE} // '';
 our $mode = $ENV{TLSSF_NGINX_MODE} // 'auto';
+our $nginx = $ENV{TLSSF_NGINX} // '/usr/sbin/nginx';
 our $guest = $ENV{TLSSF_GUEST} // '';
 our $kernel = $guest && $module && $mode ne 'off';
 # Seconds for anything that a server or client has to do.
-our $patience = $guest ? 240 : 60;
+our $patience = $ENV{TLSSF_NGINX_PATIENCE} // ($guest ? 240 : 60);
 
 $SIG{PIPE} = 'IGNORE';
 
 # ---- content ----
-
-my $noise;
 
 # Bytes that tell their place: no two pieces of a file are the same.
 sub bytes_of {
@@ -109,7 +109,7 @@ sub configure {
 	open(my $f, '>', "$dir/nginx.conf") or die $!;
 	print $f <<"END";
 $load
-daemon off;
+daemon @{[$self->{daemon} // 'off']};
 user root;
 pid $dir/logs/nginx.pid;
 error_log $dir/logs/error.log notice;
@@ -157,22 +157,36 @@ sub start {
 	if (!$pid) {
 		open(STDERR, '>>', "$self->{dir}/logs/stderr");
 		open(STDOUT, '>&', \*STDERR);
-		exec(@wrap, 'nginx', '-p', $self->{dir}, '-c',
+		# by its path: a binary upgrade executes it again
+		exec(@wrap, $nginx, '-p', $self->{dir}, '-c',
 			"$self->{dir}/nginx.conf") or POSIX::_exit(127);
 	}
 	$self->{pid} = $pid;
 	$self->{owner} = $$;
+	if ($self->{daemon}) {
+		waitpid($pid, 0);
+		$self->{pid} = $self->wait_for(sub {
+			$self->read_log('nginx.pid') =~ /^(\d+)/ && $1;
+		});
+	}
 	my $end = time + $patience;
 	while (time < $end) {
 		if (IO::Socket::INET->new(PeerAddr => '127.0.0.1',
 				PeerPort => $self->{port})) {
 			return $self;
 		}
-		last if waitpid($pid, WNOHANG) == $pid;
+		last if $self->ended;
 		sleep 0.05;
 	}
 	die "nginx did not start:\n" . $self->read_log('stderr') .
 		$self->read_log('error.log');
+}
+
+# The status of a server that has ended; one in the background tells none.
+sub ended {
+	my ($self) = @_;
+	return kill(0, $self->{pid}) ? undef : 0 if $self->{daemon};
+	return waitpid($self->{pid}, WNOHANG) == $self->{pid} ? $? : undef;
 }
 
 # The end by signal; the exit status.
@@ -183,10 +197,8 @@ sub stop {
 	return unless $pid;
 	kill($signal // 'QUIT', $pid);
 	while (time < $end) {
-		if (waitpid($pid, WNOHANG) == $pid) {
-			$status = $?;
-			last;
-		}
+		$status = $self->ended;
+		last if defined $status;
 		sleep 0.05;
 	}
 	if (!defined $status) {
@@ -222,7 +234,7 @@ sub DESTROY {
 sub check_config {
 	my ($self) = @_;
 	my $dir = $self->{dir};
-	my $out = `nginx -t -p $dir -c $dir/nginx.conf 2>&1`;
+	my $out = `$nginx -t -p $dir -c $dir/nginx.conf 2>&1`;
 	return ($? >> 8, $out);
 }
 
