@@ -219,6 +219,9 @@ sub finish {
 	my @bad = grep { /\[(alert|emerg|crit)\]/ && !/$allow/ }
 		split /\n/, $self->read_log('error.log');
 	is(join("\n", @bad), '', 'nothing alarming in the error log');
+	# The workers' exit status is nobody's; what valgrind says is here.
+	@bad = grep { /^==\d+==/ } split /\n/, $self->read_log('stderr');
+	is(join("\n", @bad), '', 'nothing from valgrind');
 }
 
 sub DESTROY {
