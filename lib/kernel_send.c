@@ -79,13 +79,15 @@ static int stop(struct conn *c, bool file, int err)
  * A blocking caller may not come back: leave nothing open behind. Kernels
  * that let a signal cut a record say EINTR for ever (seen on 6.1 with
  * SO_SNDTIMEO); the socket's error, not consumed by poll, tells them apart.
+ * A peer that is gone has hung up as well.
  */
 static int wait_for_room(struct conn *c, const struct stream *s, int err)
 {
 	int revents = err == EINTR ? tlssf_sys.poll(c->fd, 0, 0) : 0;
 
 	if (revents > 0 && revents & POLLERR)
-		return tlssf_conn_io_error(c, ERRNO_RESTARTSYS);
+		return tlssf_conn_io_error(c, revents & POLLHUP ?
+					      EPIPE : ERRNO_RESTARTSYS);
 	if (!s->nonblocking && push(c))
 		return TLSSF_ERROR;
 	return tlssf_conn_want_write(c);

@@ -191,6 +191,12 @@ START_TEST(eintr_with_an_error_is_the_end)
 	ck_assert_int_eq(send_file(0, 100), 60);
 	assert_silence(EIO);
 	world_close();
+	world_open();		/* a peer that is gone is another matter */
+	w.revents = POLLERR | POLLHUP;
+	answer(-EINTR, ALL, ALL);
+	assert_error(send_file(0, 100), EPIPE, TLSSF_REASON_PEER_GONE, true);
+	assert_silence(EPIPE);
+	world_close();
 	world_open();		/* EAGAIN is not looked into */
 	w.revents = POLLERR;
 	answer(-EAGAIN, ALL, ALL);

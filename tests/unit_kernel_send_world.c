@@ -60,7 +60,7 @@ static int64_t play_nonblocking(const struct sys_args *a)
 static int64_t play_poll(const struct sys_args *a)
 {
 	ck_assert_int_eq(a->value2, 0);
-	return w.revents & (a->value | POLLERR);
+	return w.revents & (a->value | POLLERR | POLLHUP);
 }
 
 static int64_t play_state(const struct sys_args *a)
