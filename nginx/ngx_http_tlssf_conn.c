@@ -342,6 +342,8 @@ static ngx_chain_t *send_chain(ngx_connection_t *c, ngx_chain_t *in,
 
 	if (!c->write->ready)
 		return in;
+	if (conn->retry.timer_set)
+		ngx_del_timer(&conn->retry);
 	if (limit == 0 || limit > (off_t)JOB_MAX)
 		limit = JOB_MAX;
 	if (ends_response(in))

@@ -47,9 +47,11 @@ static ngx_http_output_header_filter_pt next_header_filter;
 static ngx_int_t post_read(ngx_http_request_t *r)
 {
 	ngx_connection_t *c = r->connection;
+	srv_conf_t *conf = ngx_http_get_module_srv_conf(r,
+							ngx_http_tlssf_module);
 
 	if (!c->ssl || r->http_version >= NGX_HTTP_VERSION_20 ||
-	    c->ssl->in_early)
+	    c->ssl->in_early || !conf->used)
 		return NGX_DECLINED;
 	if (!ngx_http_tlssf_conn(c)) {
 		/* another module's */
@@ -108,6 +110,7 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
 	ngx_connection_t *c = r->connection;
 	ngx_http_tlssf_conn_t *conn;
 	request_ctx_t *ctx;
+	const char *why;
 
 	if (!c->ssl)
 		return next_header_filter(r);
@@ -120,8 +123,10 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
 		ngx_http_set_ctx(r->main, ctx, ngx_http_tlssf_module);
 		ctx->before = conn ? conn->bytes : 0;
 	}
-	ctx->why = why_nginx(r, conn);
-	if (!ctx->why)
+	why = why_nginx(r, conn);
+	if (r == r->main)
+		ctx->why = why;
+	if (!why)
 		c->sendfile = 1;	/* leave files in files */
 	else if (conn && !c->ssl->sendfile)
 		r->main_filter_need_in_memory = 1;

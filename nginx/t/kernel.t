@@ -36,7 +36,8 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
 	ok($c->response->{body} eq $big, "$version: every byte");
 	my $log = $t->logged('/big');
 	is("$log->{method} $log->{reason}", 'ktls none', "$version: log");
-	is(counted('TlsTxSw'), $tx + 1, "$version: the kernel counts it");
+	# libtlssf may have tried the kernel, too
+	cmp_ok(counted('TlsTxSw'), '>', $tx, "$version: the kernel counts it");
 	is(counted('TlsRxSw'), $rx, "$version: it receives nothing");
 
 	# small files now, by the kernel too: header and file in one record
