@@ -81,6 +81,8 @@ static ngx_uint_t log_level(int reason)
 	case TLSSF_REASON_REKEY:	/* what peers do is no news */
 	case TLSSF_REASON_KEY_LIMIT:
 	case TLSSF_REASON_TLS:
+	case TLSSF_REASON_PENDING_WRITE: /* a ticket, to a peer that had gone:
+					  * the handshake forgives that */
 		return NGX_LOG_INFO;
 	}
 	return NGX_LOG_CRIT;
