@@ -418,6 +418,11 @@ void tlssf_bridge_set_pending(struct bridge *b, bool pending)
 	b->pending = pending;
 }
 
+bool tlssf_bridge_guarded(const struct bridge *b)
+{
+	return b->guard != 0;
+}
+
 void tlssf_bridge_guard(struct bridge *b, int err)
 {
 	b->guard = err ? err : EPIPE;

@@ -225,6 +225,12 @@ static void reset(struct conn *c)
 	tlssf_conn_hold(c, 0);
 	tlssf_takeover_drop(c);
 	memcpy(fresh.secret, c->secret, sizeof(fresh.secret));
+	/* dead since that handshake: a ticket may have met a peer that went */
+	if (c->bridge && tlssf_bridge_guarded(c->bridge)) {
+		fresh.dead = true;
+		fresh.error = c->error;
+		fresh.err = c->err;
+	}
 	*c = fresh;
 	explicit_bzero(fresh.secret, sizeof(fresh.secret));
 }

@@ -380,6 +380,7 @@ void tlssf_bridge_renew(struct bridge *b);	/* a handshake is under way */
 bool tlssf_bridge_renewed(const struct bridge *b);
 void tlssf_bridge_examined(struct bridge *b);	/* ... and over */
 void tlssf_bridge_guard(struct bridge *b, int err); /* fail all writes */
+bool tlssf_bridge_guarded(const struct bridge *b);
 
 /* ---- bridge_queue.c: its queue, and its place among the BIOs ---- */
 /* Take records into `batch` until _release(), which may have grown it. */

@@ -321,6 +321,26 @@ START_TEST(peer_reset)
 }
 END_TEST
 
+/* The bridge has seen it before there was a call of ours. */
+START_TEST(peer_reset_before_the_first_call)
+{
+	struct link_conf conf = { .nonblocking = true };
+	int n = 1, err = 0;
+
+	if (!link_open_way(&api, _i, &conf, __func__))
+		return;
+	tell(&api, PEER_RESET, 0);
+	hear(&api);
+	for (int i = 0; i < 1000 && n > 0; i++) {
+		ERR_clear_error();
+		n = SSL_write(api.ssl, "x", 1);
+		err = errno;
+	}
+	ck_assert_int_le(n, 0);
+	stays_dead(err);
+}
+END_TEST
+
 /* Our own sends never raise it; dispositions are never changed. */
 START_TEST(sigpipe_not_ignored)
 {
@@ -471,6 +491,7 @@ static void add_tests(TCase *tc)
 	tcase_add_loop_test(tc, handshake_unfinished, 0, 2);
 	add_ways(tc, after_shutdown, 1);
 	add_ways(tc, peer_reset, 4);
+	add_ways(tc, peer_reset_before_the_first_call, 1);
 	tcase_add_loop_test(tc, sigpipe_not_ignored, 0, 2);
 	tcase_add_loop_test(tc, named_but_impossible, 0, 2);
 #ifdef OPENSSL_IS_BORINGSSL
