@@ -408,6 +408,7 @@ uint64_t tlssf_bridge_writes(const struct bridge *b);	/* and passed */
 /* ---- kernel_tx.c: what the kernel's TLS layer holds ---- */
 struct kernel_tx {
 	bool exact;		/* the sum below is complete */
+	bool drained;		/* all that was counted was seen in TCP */
 	bool open;		/* a record may be open (MSG_MORE) */
 	uint64_t plain;		/* plaintext given to it since the start */
 	uint64_t start_tcp;	/* bytes in TCP at the start */

@@ -107,6 +107,7 @@ int tlssf_ktx_start(struct conn *c, bool nothing_held)
 /* Kernels fill at least half of each record, but for the last one. */
 void tlssf_ktx_count(struct conn *c, uint64_t plain)
 {
+	c->ktx.drained = false;
 	c->ktx.plain += plain;
 	c->ktx.spent += 2 * (plain / RECORD_MAX) + 2;
 }
@@ -243,12 +244,15 @@ int tlssf_ktx_drain(struct conn *c)
 		return r;
 	if (tcp.state == TCP_CLOSE && tcp.queued)
 		return -EPIPE;	/* what TCP still had went with the peer */
-	if (sum_is_zero(c, &tcp))
+	/* once is enough: a later look may be too low, see settled_tcp() */
+	c->ktx.drained = c->ktx.drained || sum_is_zero(c, &tcp);
+	if (c->ktx.drained)
 		return 0;
 	if (tcp.state == TCP_CLOSE)
 		return -EPIPE;
 	if (c->ktx.exact || !idle_twice(c, &tcp))
 		return WOULD_BLOCK;
 	restart(c, true);
+	c->ktx.drained = c->ktx.exact;
 	return 0;
 }
