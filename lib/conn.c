@@ -253,10 +253,10 @@ static int attach(struct conn *c)
 				 : tl_write_pending(c->ssl);
 	int r = 0;
 
-	if (!tlssf_bridge_on_top(c))	/* another one counts from 0 on */
-		c->observed.valid = false;
-	if (c->bridge && !tlssf_bridge_on_top(c))
-		r = drop_covered_bridge(c);
+	if (!tlssf_bridge_on_top(c)) {
+		c->observed.valid = false; /* another one counts from 0 on */
+		r = c->bridge ? drop_covered_bridge(c) : 0;
+	}
 	if (!r)
 		r = tlssf_bridge_attach(c);
 	if (r)
