@@ -3,6 +3,8 @@
 use strict;
 use warnings;
 use FindBin;
+use IO::Select;
+use IO::Socket::INET;
 use IPC::Open2;
 use lib "$FindBin::Bin/lib";
 use Nginx;
@@ -15,6 +17,37 @@ my $large = $t->file('large', bytes_of(600000));
 my $dir = $t->{dir};
 $t->start;
 
+# A client that is slow to complete its handshake: what nginx sends is held back
+# until that is more than a handshake, so the response has begun. Without it the
+# client's Finished may be there when nginx reads the request, and then it is no
+# longer early to $ssl_early_data. Returns the port; one connection.
+sub slow_client {
+	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+		Listen => 1) or die "no port: $!";
+	my $pid = fork // die "fork: $!";
+	return ($listener->sockport, $pid) if $pid;
+
+	my $client = $listener->accept or POSIX::_exit(1);
+	my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+		PeerPort => $t->{port}) or POSIX::_exit(1);
+	my ($held, $begun) = ('', 0);
+	my $both = IO::Select->new($client, $server);
+	while (my @ready = $both->can_read($Nginx::patience)) {
+		for my $s (@ready) {
+			sysread($s, my $bytes, 65536) or POSIX::_exit(0);
+			if ($s == $client) {
+				print $server $bytes;
+				next;
+			}
+			$held .= $bytes;
+			$begun ||= length $held > 8192;
+			print $client substr($held, 0, length $held, '')
+				if $begun;
+		}
+	}
+	POSIX::_exit(1);
+}
+
 # client(REQUESTS, EXPECTED BYTES, OPTION...): what comes back
 sub client {
 	my ($send, $bytes, @options) = @_;
@@ -23,16 +56,17 @@ sub client {
 	print $f $send;
 	close $f;
 	# its input stays open, or it would leave before the answer
+	my ($port, $relay) = slow_client();
 	my $pid = open2(my $from, my $to, 'openssl', 's_client', '-connect',
-		"127.0.0.1:$t->{port}", '-tls1_3', '-quiet', @options);
+		"127.0.0.1:$port", '-tls1_3', '-quiet', @options);
 	while (length $out < $bytes && time < $end) {
 		my $rin = '';
 		vec($rin, fileno $from, 1) = 1;
 		next unless select($rin, undef, undef, 1);
 		sysread($from, $out, 65536, length $out) or last;
 	}
-	kill 'TERM', $pid;
-	waitpid $pid, 0;
+	kill 'TERM', $pid, $relay;
+	waitpid $_, 0 for $pid, $relay;
 	return $out;
 }
 
