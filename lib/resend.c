@@ -222,14 +222,22 @@ static int after(struct conn *c, struct resend *r)
 	return -EPROTO;
 }
 
+/* Asked before each piece that goes to the socket, and only then. */
+static int alive(const struct conn *c)
+{
+	return c->kernel_tx ? tlssf_ktx_alive(c) : 0;
+}
+
 static int start(struct conn *c, const unsigned char *rec, size_t len)
 {
 	struct resend *r = &c->takeover->resend;
-	int err = c->kernel_tx ? tlssf_ktx_alive(c) : 0;
+	int err = 0;
 
-	if (!err && tlssf_takeover_left(c) <= KEY_RESERVE)
-		err = tlssf_takeover_new_key(c);
-
+	if (tlssf_takeover_left(c) <= KEY_RESERVE) {
+		err = alive(c);
+		if (!err)
+			err = tlssf_takeover_new_key(c);
+	}
 	if (!err)
 		err = open_record(c, rec, len);
 	if (err || !r->rekeys)
@@ -267,7 +275,7 @@ static ssize_t take_in(struct conn *c, const unsigned char *in, size_t len)
 static int finish(struct conn *c)
 {
 	struct resend *r = &c->takeover->resend;
-	int err = c->kernel_tx ? tlssf_ktx_alive(c) : 0;
+	int err = alive(c);
 
 	if (!err)
 		err = give(c, r);

@@ -183,8 +183,11 @@ static int may_send(struct conn *c)
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
 	if (c->takeover && tl_holds_back(c->ssl))
 		r = tlssf_conn_finish_flight(c);
-	if (r)
+	if (r) {
+		/* ours to go on with, no SSL_write() of the application's */
+		tlssf_bridge_set_pending(c->bridge, false);
 		return c->dead ? still_dead(c) : r;
+	}
 	if (!c->method)
 		return tlssf_conn_fail(c, c->why_not[c->named], EOPNOTSUPP);
 	return 0;

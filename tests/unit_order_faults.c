@@ -103,9 +103,10 @@ static void scenario(void)
 	end(tlssf_shutdown);
 }
 
-static void run(int row, enum sys_call call, unsigned int time, int err)
+static void run(int row, const struct tlssf_options *options,
+		enum sys_call call, unsigned int time, int err)
 {
-	world_open(row, NULL);
+	world_open(row, options);
 	script_fail(call, time, err);
 	scenario();
 	script_fail(call, 0, 0);
@@ -129,7 +130,23 @@ START_TEST(each_call)
 
 	for (unsigned int time = 1; time <= TIMES; time++)
 		for (size_t e = 0; e < N_ERRNOS; e++)
-			run(row, call, time, errnos[e]);
+			run(row, NULL, call, time, errnos[e]);
+}
+END_TEST
+
+/*
+ * A key of few records ends anywhere in the scenario, and its KeyUpdate has to
+ * wait: at a message of the library's own, too.
+ */
+START_TEST(key_ends)
+{
+	struct tlssf_options o = { .size = sizeof(o),
+				   .key_records = 16 + (uint64_t)_i };
+
+	for (unsigned int time = 1; time <= TIMES; time++) {
+		run(worlds[0], &o, CALL_send_record, time, EAGAIN);
+		ck_assert(!lost);
+	}
 }
 END_TEST
 
@@ -139,4 +156,5 @@ void add_fault_tests(Suite *suite)
 
 	tcase_add_loop_test(tc, each_call, 0,
 			    (int)((in_guest() ? 1 : N_WORLDS) * N_CALLS));
+	tcase_add_loop_test(tc, key_ends, 0, 20);
 }
