@@ -43,6 +43,11 @@ enum record_type {		/* RFC 8446, B.1 */
 	RECORD_DATA = 23,
 };
 
+enum tls_option {		/* of linux/tls.h, which may be older */
+	TLS_OPTION_ZEROCOPY_RO = 3,
+	TLS_OPTION_MAX_PAYLOAD_LEN = 5,
+};
+
 struct conn;
 struct batch;
 
@@ -81,7 +86,8 @@ struct sys {
 	/* SOL_TLS/TLS_TX: install; read back (*len in and out) */
 	int (*tls_tx_set)(int fd, const void *info, size_t len);
 	int (*tls_tx_get)(int fd, void *info, size_t *len);
-	int (*tls_option)(int fd, int option, unsigned int value, size_t len);
+	/* set, and read back what is in force; len: 2 or 4 */
+	int (*tls_option)(int fd, int option, unsigned int *value, size_t len);
 	ssize_t (*sendfile)(int out, int in, uint64_t off, size_t len);
 	int (*shutdown_write)(int fd);
 	int (*socket_id)(int fd, uint64_t *id);	  /* never used again */
@@ -94,6 +100,7 @@ struct sys {
 };
 
 extern const struct sys tlssf_sys;
+int tlssf_sys_tcp_pair(int fds[2]);	/* sys_pair.c, that member of it */
 
 /* ---- kernel_key.c: the layout of linux/tls.h ---- */
 
@@ -410,6 +417,8 @@ struct kernel_tx {
 	bool exact;		/* the sum below is complete */
 	bool drained;		/* all that was counted was seen in TCP */
 	bool open;		/* a record may be open (MSG_MORE) */
+	bool zerocopy;		/* as asked for, and in force */
+	unsigned int max_payload; /* likewise, or 0: RECORD_MAX */
 	uint64_t plain;		/* plaintext given to it since the start */
 	uint64_t start_tcp;	/* bytes in TCP at the start */
 	uint64_t start_seq;
@@ -426,6 +435,7 @@ int tlssf_ktx_alive(const struct conn *c); /* 0, -EPIPE, -EBADF, -errno */
 uint64_t tlssf_key_limit(const struct conn *c);	/* records, RFC 8446 5.5 */
 uint64_t tlssf_ktx_left(struct conn *c); /* records before a new key is due */
 void tlssf_ktx_count(struct conn *c, uint64_t plain);
+size_t tlssf_ktx_record_max(const struct conn *c); /* plaintext bytes */
 int tlssf_ktx_push(struct conn *c);	/* open record: 0, -errno */
 /* 0: nothing is held above TCP; WOULD_BLOCK; -errno */
 int tlssf_ktx_drain(struct conn *c);

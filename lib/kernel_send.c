@@ -183,13 +183,14 @@ static int fresh_key(struct conn *c)
 static void clamp_to_key(struct conn *c, struct piece *p)
 {
 	uint64_t records = tlssf_ktx_left(c) / 2;
+	size_t max = tlssf_ktx_record_max(c);
 
-	if (records > SENDFILE_MAX / RECORD_MAX)
+	if (records > SENDFILE_MAX / max)
 		return;
 	if (records < 1)
 		records = 1;
-	if (p->len > records * RECORD_MAX)
-		p->len = (size_t)records * RECORD_MAX;
+	if (p->len > records * max)
+		p->len = (size_t)records * max;
 }
 
 /* ---- the two that the methods share ---- */

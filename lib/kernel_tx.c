@@ -88,6 +88,29 @@ static bool denied(int err)
 	       err == -EOPNOTSUPP || err == -EBADF;
 }
 
+static unsigned int set_option(const struct conn *c, int option,
+			       size_t wanted, size_t len)
+{
+	unsigned int value = (unsigned int)wanted;
+
+	if (!wanted || tlssf_sys.tls_option(c->fd, option, &value, len))
+		return 0;
+	tlssf_trace(c->ssl, "kernel: option %d is %u", option, value);
+	return value;
+}
+
+/* A kernel that cannot seals as it always does. */
+static void set_options(struct conn *c)
+{
+	const struct tlssf_options *o = &c->conf->options;
+
+	c->ktx.zerocopy = set_option(c, TLS_OPTION_ZEROCOPY_RO,
+				     o->zerocopy != 0,
+				     sizeof(unsigned int)) != 0;
+	c->ktx.max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
+					o->max_payload_len, sizeof(uint16_t));
+}
+
 int tlssf_ktx_start(struct conn *c, bool nothing_held)
 {
 	unsigned char head[4];		/* version and cipher, no key */
@@ -98,10 +121,17 @@ int tlssf_ktx_start(struct conn *c, bool nothing_held)
 	r = c->fd < 0 ? -ENOTSOCK : tlssf_sys.tls_tx_get(c->fd, head, &len);
 	if (denied(r))
 		return r;
+	if (c->conf)
+		set_options(c);
 	if (read_seq(c, &c->ktx.first_seq) == 0)
 		c->ktx.spent = c->ktx.first_seq;
 	restart(c, nothing_held);
 	return 0;
+}
+
+size_t tlssf_ktx_record_max(const struct conn *c)
+{
+	return c->ktx.max_payload ? c->ktx.max_payload : RECORD_MAX;
 }
 
 /* Kernels fill at least half of each record, but for the last one. */
@@ -109,7 +139,7 @@ void tlssf_ktx_count(struct conn *c, uint64_t plain)
 {
 	c->ktx.drained = false;
 	c->ktx.plain += plain;
-	c->ktx.spent += 2 * (plain / RECORD_MAX) + 2;
+	c->ktx.spent += 2 * (plain / tlssf_ktx_record_max(c)) + 2;
 }
 
 /*

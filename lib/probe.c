@@ -19,7 +19,6 @@
 #define TEXT_MAX	(8u << 20)	/* modules.dep is below 1 MiB today */
 
 /* Socket options of SOL_TLS; the numbers are the kernel's ABI. */
-enum { OPTION_ZEROCOPY_RO = 3, OPTION_MAX_PAYLOAD_LEN = 5 };
 
 /* A connection with its kernel TLS keys. They are no secret. */
 struct trial {
@@ -318,17 +317,18 @@ static int try_rekey(struct trial *t, int cipher)
 
 static void try_extras(struct trial *t, int cipher)
 {
+	unsigned int zerocopy = 1, payload = RECORD_MAX;
 	int err = install_key(t, TLS13, cipher, 1);
 
 	if (err) {	/* it worked a moment ago */
 		improve_all(TLSSF_UNKNOWN);
 		return;
 	}
-	err = tlssf_sys.tls_option(t->fds[0], OPTION_ZEROCOPY_RO, 1,
-				   sizeof(unsigned int));
+	err = tlssf_sys.tls_option(t->fds[0], TLS_OPTION_ZEROCOPY_RO,
+				   &zerocopy, sizeof(unsigned int));
 	improve(&cache.zerocopy_ro, answer(err));
-	err = tlssf_sys.tls_option(t->fds[0], OPTION_MAX_PAYLOAD_LEN,
-				   RECORD_MAX, sizeof(uint16_t));
+	err = tlssf_sys.tls_option(t->fds[0], TLS_OPTION_MAX_PAYLOAD_LEN,
+				   &payload, sizeof(uint16_t));
 	improve(&cache.max_payload_len, answer(err));
 	improve(&cache.rekey, try_rekey(t, cipher));
 }

@@ -370,10 +370,12 @@ int tlssf_takeover_keep(struct conn *c)
  */
 bool tlssf_takeover_pays(const struct conn *c, const struct stream *s)
 {
-	uint64_t left = s->total - s->done;
+	uint64_t left = s->total - s->done, from = WORTH_IT;
 
+	if (c->conf && c->conf->options.takeover_from)
+		from = c->conf->options.takeover_from;
 	return left > OBSERVE_LEN &&
-	       left + c->bytes[TLSSF_METHOD_USERSPACE] >= WORTH_IT;
+	       left + c->bytes[TLSSF_METHOD_USERSPACE] >= from;
 }
 
 /* Is what was observed still the last record, and no other begun? */

@@ -10,6 +10,7 @@
 
 #define DEFAULT_PER_CALL	(1u << 20)
 #define KEY_RECORDS_MIN		16u	/* less leaves no room for the rest */
+#define PAYLOAD_MIN		64u	/* of the kernel, with TLS 1.2 */
 
 /* ---- preparing a context ---- */
 
@@ -27,7 +28,9 @@ static int check_options(const struct tlssf_options *o)
 	       all.method >= TLSSF_METHOD_COUNT ||
 	       all.key_update < TLSSF_KEY_UPDATE_END ||
 	       all.key_update >= TLSSF_KEY_UPDATE_COUNT ||
-	       (all.key_records && all.key_records < KEY_RECORDS_MIN) ?
+	       (all.key_records && all.key_records < KEY_RECORDS_MIN) ||
+	       (all.max_payload_len && all.max_payload_len < PAYLOAD_MIN) ||
+	       all.max_payload_len > RECORD_MAX ?
 	       -EINVAL : 0;
 }
 
@@ -447,6 +450,8 @@ static void describe(struct conn *c, struct tlssf_status *st)
 	st->cipher = c->info.cipher;
 	st->cipher_name = c->info.cipher_name;
 	st->kernel_tx = c->kernel_tx;
+	st->max_payload_len = c->ktx.max_payload;
+	st->zerocopy = c->ktx.zerocopy;
 	st->takeover = c->takeover != NULL;
 	memcpy(st->bytes, c->bytes, sizeof(st->bytes));
 	st->calls = c->calls;

@@ -81,6 +81,15 @@ START_TEST(null_and_sizes)
 	refused(tlssf_ctx_init(ctx, &o));
 	o.method = TLSSF_METHOD_COUNT;
 	refused(tlssf_ctx_init(ctx, &o));
+	o = (struct tlssf_options){ .size = sizeof(o), .key_records = 15 };
+	refused(tlssf_ctx_init(ctx, &o));
+	for (size_t i = 0; i < 3; i++) {
+		static const size_t lens[] = { 63, 16385, SIZE_MAX };
+
+		o = (struct tlssf_options){ .size = sizeof(o),
+					    .max_payload_len = lens[i] };
+		refused(tlssf_ctx_init(ctx, &o));
+	}
 	SSL_CTX_free(ctx);
 	link_open(&api, &conf);
 	refused(tlssf_status(api.ssl, NULL));

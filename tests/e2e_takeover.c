@@ -404,6 +404,7 @@ int main(void)
 	add_tests(suite, "before", add_before_tests);
 	add_tests(suite, "BIOs", add_bio_tests);
 	add_tests(suite, "life", add_life_tests);
+	add_tests(suite, "options", add_option_tests);
 	add_tests(suite, "peer", add_peer_tests);
 	add_tests(suite, "why", add_why_tests);
 	add_tests(suite, "client", add_client_tests);

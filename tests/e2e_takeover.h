@@ -28,6 +28,7 @@ void tk_is_cut(struct link *l);
 void add_bio_tests(TCase *tc);
 void add_client_tests(TCase *tc);
 void add_life_tests(TCase *tc);
+void add_option_tests(TCase *tc);
 void add_peer_tests(TCase *tc);
 void add_why_tests(TCase *tc);
 

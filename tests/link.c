@@ -43,7 +43,10 @@ SSL_CTX *test_ctx(const struct link_conf *conf)
 		.max_buffered = conf->max_buffered,
 		.key_update = conf->key_update,
 		.drop_padding = conf->drop_padding,
-		.key_records = conf->key_records };
+		.key_records = conf->key_records,
+		.takeover_from = conf->takeover_from,
+		.max_payload_len = conf->max_payload_len,
+		.zerocopy = conf->zerocopy };
 	SSL_CTX *ctx = plain_ctx(!conf->client);
 
 	SSL_CTX_set_options(ctx, conf->options);

@@ -239,11 +239,13 @@ static int s_tls_tx_get(int fd, void *info, size_t *len)
 					       .out_len = *len));
 }
 
-static int s_tls_option(int fd, int option, unsigned int value, size_t len)
+static int s_tls_option(int fd, int option, unsigned int *value, size_t len)
 {
 	return (int)play(CALL_tls_option, ARGS(.fd = fd, .in_len = len,
+					       .out = value,
+					       .out_len = sizeof(*value),
 					       .value = option,
-					       .value2 = value));
+					       .value2 = *value));
 }
 
 static ssize_t s_sendfile(int out, int in, uint64_t off, size_t len)

@@ -264,6 +264,63 @@ START_TEST(errno_of_push)
 }
 END_TEST
 
+/* ---- what a context asks of the kernel ---- */
+
+/* Less than was asked for is in force then. */
+static int64_t play_option(const struct sys_args *a)
+{
+	bool zerocopy = a->value == TLS_OPTION_ZEROCOPY_RO;
+	unsigned int value = zerocopy ? 1 : 900;
+
+	ck_assert_uint_eq(a->in_len, zerocopy ? 4 : 2);
+	ck_assert_int_eq(a->value2, zerocopy ? 1 : 1000);
+	memcpy(a->out, &value, sizeof(value));
+	return 0;
+}
+
+static struct ctx_conf asking = {
+	.options = { .zerocopy = 1, .max_payload_len = 1000 },
+};
+
+START_TEST(options_are_set_and_read_back)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	c.conf = &asking;
+	SCRIPT(tls_option, .fd = FD, .value = TLS_OPTION_ZEROCOPY_RO,
+	       .play = play_option);
+	SCRIPT(tls_option, .fd = FD, .value = TLS_OPTION_MAX_PAYLOAD_LEN,
+	       .play = play_option);
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	script_done();
+	ck_assert(c.ktx.zerocopy);
+	ck_assert_uint_eq(tlssf_ktx_record_max(&c), 900);
+	/* a new key changes neither, and half-full records are counted */
+	tlssf_ktx_rekey(&c);
+	ck_assert(c.ktx.zerocopy);
+	tlssf_ktx_count(&c, 9000);
+	ck_assert_uint_eq(c.ktx.spent, 2 * 10 + 2);
+}
+END_TEST
+
+static void refuse_options(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	c.conf = &asking;
+	SCRIPT_DEFAULT(tls_option, .result = -err);
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	ck_assert(!c.ktx.zerocopy);
+	ck_assert_uint_eq(tlssf_ktx_record_max(&c), RECORD_MAX);
+	assert_drain(&c, 0);
+}
+
+START_TEST(errno_of_options)
+{
+	for_each_errno(refuse_options);
+}
+END_TEST
+
 /* ---- the connection's end ---- */
 
 START_TEST(only_a_closed_socket_is_an_end)
@@ -478,7 +535,9 @@ int main(void)
 	tcase_add_test(errors, unknown_cipher_is_inexact);
 	tcase_add_test(sum, looks_that_differ_are_inexact);
 	tcase_add_test(sum, records_of_all_keys_count);
+	tcase_add_test(sum, options_are_set_and_read_back);
 	tcase_add_test(errors, errno_of_push);
+	tcase_add_test(errors, errno_of_options);
 	tcase_add_test(errors, errno_at_start);
 	tcase_add_test(errors, errno_of_tcp);
 	tcase_add_test(errors, errno_of_the_number);

@@ -339,15 +339,16 @@ START_TEST(kernel_tls_errors)
 	unsigned char info[SYS_CRYPTO_MAX] = { 0 };
 	size_t len = sizeof(info);
 	int un = socket(AF_UNIX, SOCK_STREAM, 0);
+	unsigned int one = 1;
 
 	ck_assert_int_eq(sys->ulp_attach(-1), -EBADF);
 	ck_assert_int_eq(sys->ulp_attach(un), -EOPNOTSUPP);
 	/* the socket has no "tls" attached */
 	ck_assert_int_eq(sys->tls_tx_set(pair[0], info, 40), -ENOPROTOOPT);
 	ck_assert_int_lt(sys->tls_tx_get(pair[0], info, &len), 0);
-	ck_assert_int_eq(sys->tls_option(pair[0], 3, 1, 4), -ENOPROTOOPT);
-	ck_assert_int_eq(sys->tls_option(pair[0], 5, 1, 2), -ENOPROTOOPT);
-	ck_assert_int_eq(sys->tls_option(pair[0], 5, 1, 3), -EINVAL);
+	ck_assert_int_eq(sys->tls_option(pair[0], 3, &one, 4), -ENOPROTOOPT);
+	ck_assert_int_eq(sys->tls_option(pair[0], 5, &one, 2), -ENOPROTOOPT);
+	ck_assert_int_eq(sys->tls_option(pair[0], 5, &one, 3), -EINVAL);
 	close(un);
 }
 END_TEST
@@ -358,6 +359,7 @@ START_TEST(kernel_tls_calls)
 				.cipher = TLSSF_AES_128_GCM };
 	unsigned char info[SYS_CRYPTO_MAX], rec[64];
 	size_t len = tlssf_crypto_pack(info, &k);
+	unsigned int value = 1;
 
 	if (expected("tls12-aes128gcm") <= 0 && sys->ulp_attach(pair[0])) {
 		skip_test("no tls module here");
@@ -378,7 +380,15 @@ START_TEST(kernel_tls_calls)
 	ck_assert_int_eq(sys->tls_tx_get(pair[0], info, &len), 0);
 	ck_assert_uint_eq(len, tlssf_crypto_size(TLSSF_AES_128_GCM));
 	ck_assert_uint_eq(tlssf_crypto_seq(info, TLSSF_AES_128_GCM), 43);
-	ck_assert_int_eq(sys->tls_option(pair[0], 3, 1, 4), 0);
+	ck_assert_int_eq(sys->tls_option(pair[0], 3, &value, 4), 0);
+	ck_assert_uint_eq(value, 1);
+	if (expected("max-payload-len") <= 0)
+		return;
+	value = 1000;
+	ck_assert_int_eq(sys->tls_option(pair[0], 5, &value, 2), 0);
+	ck_assert_uint_eq(value, 1000);
+	value = 1;
+	ck_assert_int_eq(sys->tls_option(pair[0], 5, &value, 2), -EINVAL);
 }
 END_TEST
 

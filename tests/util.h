@@ -91,7 +91,9 @@ struct link_conf {
 	int tickets;		/* as given + 1; 0: default */
 	int key_update;		/* as in struct tlssf_options, these too: */
 	bool drop_padding;
-	uint64_t key_records;
+	uint64_t key_records, takeover_from;
+	size_t max_payload_len;
+	bool zerocopy;
 	SSL_CTX *ctx;		/* instead of a fresh one */
 	size_t max_per_call, max_buffered;
 	struct peer_conf peer;	/* rcvbuf, max_fragment, name */

@@ -142,6 +142,18 @@ struct tlssf_options {
 	uint64_t key_records;	/* TLS 1.3 records that the kernel may protect
 				 * with one key before we ask for a KeyUpdate;
 				 * 0: what RFC 8446, 5.5 allows */
+	uint64_t takeover_from;	/* bytes that AUTO sends on a connection
+				 * before it takes the keys over, which costs
+				 * more than it gains on a short one; 0: 96
+				 * KiB, as measured; UINT64_MAX: never */
+	size_t max_payload_len;	/* plaintext bytes in a record of the kernel's,
+				 * 64 to 16384 (TLS_TX_MAX_PAYLOAD_LEN, Linux
+				 * 6.19); 0: 16384 */
+	int zerocopy;		/* 1: a device that seals may do it from the
+				 * page cache (TLS_TX_ZEROCOPY_RO, Linux 5.19):
+				 * only for files that do not change until the
+				 * peer has acknowledged them, or it gets
+				 * records that it cannot open */
 };
 
 /*
@@ -190,6 +202,10 @@ struct tlssf_status {
 				 * else the socket may already be writable
 				 * (an edge will not come): call again after
 				 * this many milliseconds */
+	size_t max_payload_len;	/* of the kernel's records; 0: not asked for,
+				 * or the kernel cannot: 16384 */
+	int zerocopy;		/* 1: asked for, and the kernel agreed; where
+				 * it seals itself it copies all the same */
 };
 
 enum tlssf_tristate {
