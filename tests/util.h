@@ -33,7 +33,7 @@ int run_suite(const char *name, Suite *suite);
 void warm_up(void);
 /* Count the test that runs now as skipped; return from it afterwards. */
 void skip_test(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* The budget: TLSSF_GUEST, and TLSSF_FULL which lifts it. */
+/* The budget: TLSSF_GUEST, and TLSSF_FULL for more of it. */
 bool in_guest(void);
 bool full_run(void);
 /* One more stream that was compared by SHA-256. */
@@ -129,7 +129,7 @@ extern const struct way ways[N_WAYS];
 /*
  * Run a loop test `per_way` times for each. The user-space ways do not depend
  * on the kernel, and what AUTO comes to there is run by name: in a guest only
- * e2e_matrix runs these, unless TLSSF_FULL.
+ * e2e_matrix runs these.
  */
 #define add_ways(tc, test, per_way) \
 	tcase_add_loop_test(tc, test, (int)(per_way) * first_way(), \
