@@ -10,7 +10,7 @@ on_ipv6()
 
 case_ipv6()
 {
-	[ -s /proc/net/if_inet6 ] || skip 'no IPv6 here' || return
+	grep -qs . /proc/net/if_inet6 || skip 'no IPv6 here' || return
 	with_server '--listen ::1' on_ipv6
 }
 
