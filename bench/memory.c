@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory CERT KEY FILE: bytes of heap that a connection of a server takes, by
+ * OpenSSL alone and with libtlssf, in several states. Counted by malloc itself,
+ * so each run says the same.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <tlssf/tlssf.h>
+#include <unistd.h>
+
+#define CONNECTIONS	200
+#define SMALL		1000u
+#define BULK		(1u << 20)
+#define BLOCK		16384u
+#define SNDBUF		65536
+
+static const char *cert, *key;
+static int file, listener;
+static unsigned char block[BLOCK];
+
+/* ---- a connection whose client has no memory here ---- */
+
+static SSL_CTX *server_ctx(bool ours)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	if (!ctx || SSL_CTX_use_certificate_chain_file(ctx, cert) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
+		errx(1, "cannot use %s and %s", cert, key);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	if (ours && tlssf_ctx_init(ctx, NULL) != 0)
+		err(1, "tlssf_ctx_init");
+	return ctx;
+}
+
+static void listen_here(void)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	if (listener < 0 ||
+	    bind(listener, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    listen(listener, 8) < 0)
+		err(1, "listen");
+}
+
+static void socket_pair(int fds[2])
+{
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+	int size = SNDBUF;
+
+	fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+	if (getsockname(listener, (struct sockaddr *)&a, &len) < 0 ||
+	    connect(fds[1], (struct sockaddr *)&a, len) < 0)
+		err(1, "connect");
+	fds[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	if (fds[0] < 0 || fcntl(fds[1], F_SETFL, O_NONBLOCK) < 0 ||
+	    setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0)
+		err(1, "accept");
+}
+
+static SSL *connected(SSL_CTX *ctx, SSL_CTX *client_ctx, int *client)
+{
+	SSL *ssl = SSL_new(ctx), *peer = SSL_new(client_ctx);
+	int fds[2];
+
+	socket_pair(fds);
+	if (!ssl || !peer || SSL_set_fd(ssl, fds[0]) != 1 ||
+	    SSL_set_fd(peer, fds[1]) != 1)
+		errx(1, "no memory");
+	SSL_set_accept_state(ssl);
+	SSL_set_connect_state(peer);
+	for (int turn = 0; turn < 1000; turn++) {
+		SSL_do_handshake(peer);
+		if (SSL_do_handshake(ssl) == 1 && SSL_is_init_finished(peer))
+			break;
+	}
+	if (!SSL_is_init_finished(ssl))
+		errx(1, "no handshake");
+	SSL_set_quiet_shutdown(peer, 1);
+	SSL_free(peer);
+	*client = fds[1];
+	return ssl;
+}
+
+/* ---- sending ---- */
+
+static void read_all(int client)
+{
+	static unsigned char into[1 << 16];
+
+	while (recv(client, into, sizeof(into), 0) > 0)
+		;
+}
+
+/* As many of `len` bytes as go, from byte `at` on: 0 when it has to wait. */
+static size_t by_loop(SSL *ssl, size_t at, size_t len)
+{
+	size_t done = 0;
+
+	if (len > BLOCK)
+		len = BLOCK;
+	if (pread(file, block, len, (off_t)at) != (ssize_t)len)
+		err(1, "pread");
+	return SSL_write_ex(ssl, block, len, &done) == 1 ? done : 0;
+}
+
+static size_t by_tlssf(SSL *ssl, size_t at, size_t len)
+{
+	ssize_t n = tlssf_send(ssl, file, (off_t)at, len);
+
+	if (n == TLSSF_ERROR)
+		errx(1, "tlssf_send: %s", tlssf_strerror(ssl));
+	return n > 0 ? (size_t)n : 0;
+}
+
+static void send_bytes(SSL *ssl, bool ours, size_t len, int client)
+{
+	size_t done = 0, n;
+
+	while (done < len) {
+		n = (ours ? by_tlssf : by_loop)(ssl, done, len - done);
+		done += n;
+		if (!n && client < 0)
+			return;		/* the peer does not read */
+		if (!n)
+			read_all(client);
+	}
+	read_all(client);
+}
+
+/* ---- what it takes ---- */
+
+static const struct state {
+	const char *name;
+	size_t len;
+	bool stalled;
+} states[] = {
+	{ "after the handshake", 0, false },
+	{ "1 response of 1000 bytes", SMALL, false },
+	{ "1 response of 1 MiB", BULK, false },
+	{ "1 MiB, the client reads nothing", BULK, true },
+};
+
+static size_t heap(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+static size_t measure(bool ours, const struct state *s)
+{
+	SSL_CTX *ctx = server_ctx(ours), *client_ctx;
+	static SSL *ssl[CONNECTIONS + 1];
+	static int client[CONNECTIONS + 1];
+	size_t before = 0;
+
+	client_ctx = SSL_CTX_new(TLS_client_method());
+	/* the first one makes what all share */
+	for (int i = 0; i <= CONNECTIONS; i++) {
+		if (i == 1)
+			before = heap();
+		ssl[i] = connected(ctx, client_ctx, &client[i]);
+		send_bytes(ssl[i], ours, s->len, s->stalled ? -1 : client[i]);
+	}
+	before = (heap() - before) / CONNECTIONS;
+	for (int i = 0; i <= CONNECTIONS; i++) {
+		close(SSL_get_fd(ssl[i]));
+		close(client[i]);
+		SSL_free(ssl[i]);
+	}
+	SSL_CTX_free(client_ctx);
+	SSL_CTX_free(ctx);
+	return before;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 4)
+		errx(2, "usage: memory CERT KEY FILE");
+	signal(SIGPIPE, SIG_IGN);
+	cert = argv[1];
+	key = argv[2];
+	file = open(argv[3], O_RDONLY);
+	if (file < 0)
+		err(1, "%s", argv[3]);
+	listen_here();
+	printf("| heap of a connection, bytes | %s | with libtlssf | more |\n"
+	       "|---|---|---|---|\n", "OpenSSL alone");
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		size_t bare = measure(false, &states[i]);
+		size_t ours = measure(true, &states[i]);
+
+		printf("| %s | %zu | %zu | %td |\n", states[i].name, bare,
+		       ours, (ptrdiff_t)(ours - bare));
+	}
+	return 0;
+}
