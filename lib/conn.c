@@ -448,6 +448,14 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
 	return ensure_attached(c);
 }
 
+/* Keys that the library gives to the kernel are watched from the beginning. */
+static bool may_attach_late(struct ssl_st *ssl)
+{
+	const struct ctx_conf *conf = tl_conf(ssl);
+
+	return conf && conf->options.attach_late && !tl_option_ktls(ssl);
+}
+
 void tlssf_conn_watch(struct ssl_st *ssl)
 {
 	struct conn *c = tl_conn(ssl);
@@ -459,7 +467,8 @@ void tlssf_conn_watch(struct ssl_st *ssl)
 	/* a renegotiation changes neither queue nor state */
 	if (c->examined && !tl_new_handshake(ssl))
 		return;
-	if (tlssf_bridge_attach(c) == 0)
+	if ((c->bridge || !may_attach_late(ssl)) &&
+	    tlssf_bridge_attach(c) == 0)
 		tlssf_bridge_renew(c->bridge);
 	explicit_bzero(c->secret, sizeof(c->secret));	/* another handshake's */
 	c->secret_len = 0;

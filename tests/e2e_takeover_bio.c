@@ -92,6 +92,39 @@ START_TEST(buffer_on_top)
 END_TEST
 #endif
 
+/* Not before the first call; what was written until then is no obstacle. */
+START_TEST(attached_late)
+{
+	struct link_conf conf = tk_conf(versions[_i % 2]);
+	bool late = _i / 2;
+
+	conf.attach_late = late;
+	link_open(&tk, &conf);
+	ck_assert_int_eq(!BIO_next(SSL_get_wbio(tk.ssl)), late);
+	tell_read(&tk, 20000, 0, 0);
+	write_all(&tk, tk_file.map, 20000);
+	compare(&tk);
+	ck_assert_int_eq(!BIO_next(SSL_get_wbio(tk.ssl)), late);
+	tk_take(&tk);
+	ck_assert_ptr_nonnull(BIO_next(SSL_get_wbio(tk.ssl)));
+	tk_ends_well(&tk);
+}
+END_TEST
+
+#ifndef OPENSSL_IS_BORINGSSL
+/* The library may give its keys to the kernel: that is watched. */
+START_TEST(not_late_with_ktls)
+{
+	struct link_conf conf = { .version = versions[_i], .attach_late = true,
+				  .options = SSL_OP_ENABLE_KTLS };
+
+	link_open(&tk, &conf);
+	ck_assert_ptr_nonnull(BIO_next(SSL_get_wbio(tk.ssl)));
+	tk_ends_well(&tk);
+}
+END_TEST
+#endif
+
 /* ---- a BIO of the application's own ---- */
 
 static int filter_write(BIO *bio, const char *in, int len)
@@ -220,9 +253,11 @@ void add_bio_tests(TCase *tc)
 {
 	tcase_add_loop_test(tc, by_hand, 0, 2 * N_BY_HAND);
 #ifndef OPENSSL_IS_BORINGSSL
+	tcase_add_loop_test(tc, not_late_with_ktls, 0, N_VERSIONS);
 	tcase_add_loop_test(tc, filter_below, 0, 4);
 	tcase_add_loop_test(tc, buffer_on_top, 0, 4);
 #endif
+	tcase_add_loop_test(tc, attached_late, 0, 4);
 	tcase_add_loop_test(tc, own_filter, 0, 2);
 	tcase_add_loop_test(tc, own_filter_named, 0, 2);
 	tcase_add_loop_test(tc, taken_out, 0, 4 * N_CHANGES);

@@ -43,6 +43,7 @@ SSL_CTX *test_ctx(const struct link_conf *conf)
 		.max_buffered = conf->max_buffered,
 		.key_update = conf->key_update,
 		.drop_padding = conf->drop_padding,
+		.attach_late = conf->attach_late,
 		.key_records = conf->key_records,
 		.takeover_from = conf->takeover_from,
 		.max_payload_len = conf->max_payload_len,

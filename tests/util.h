@@ -90,7 +90,7 @@ struct link_conf {
 	uint64_t options;	/* SSL_OP_... of our SSL_CTX */
 	int tickets;		/* as given + 1; 0: default */
 	int key_update;		/* as in struct tlssf_options, these too: */
-	bool drop_padding;
+	bool drop_padding, attach_late;
 	uint64_t key_records, takeover_from;
 	size_t max_payload_len;
 	bool zerocopy;

@@ -154,6 +154,13 @@ struct tlssf_options {
 				 * only for files that do not change until the
 				 * peer has acknowledged them, or it gets
 				 * records that it cannot open */
+	int attach_late;	/* 1: our BIO is not put in during the
+				 * handshake but by the first call for the
+				 * connection, so that one without such a call
+				 * costs nothing (except where the TLS library
+				 * may give its keys to the kernel); for
+				 * applications that finish each SSL_write()
+				 * before they call us */
 };
 
 /*
