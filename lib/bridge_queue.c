@@ -155,12 +155,14 @@ uint64_t tlssf_bridge_records(const struct bridge *b)
 
 /* ---- the BIOs around ---- */
 
-/* All that lies in BIOs above and below us. */
+/* All that lies in BIOs above and below us. A socket has nothing to flush. */
 int tlssf_bridge_flush(struct bridge *b)
 {
-	BIO *top = SSL_get_wbio(b->conn->ssl);
+	BIO *top = SSL_get_wbio(b->conn->ssl), *next = BIO_next(b->bio);
 	int r;
 
+	if (top == b->bio && next && is_socket(next) && !tlssf_bridge_queued(b))
+		return 0;
 	errno = 0;
 	if (BIO_flush(top) > 0)
 		return 0;

@@ -72,12 +72,24 @@ int tlssf_conn_io_error(struct conn *c, int err)
 
 /* ---- waiting ---- */
 
+/*
+ * Linux before 6.5 leaves sendfile's last records in TCP without a push, and
+ * when nothing is in flight no ACK will ever come to send them. Taking a cork
+ * off that is not there pushes, and changes nothing else; one that is there is
+ * the application's own wish, or kernel_send.c takes it off.
+ */
+static void push_tcp(const struct conn *c)
+{
+	if (tlssf_sys.tcp_corked(c->fd) == 0)
+		tlssf_sys.tcp_cork(c->fd, false);
+}
+
 int tlssf_conn_want_write(struct conn *c)
 {
 	bool writable;
 
 	if (c->kernel_tx)
-		tlssf_sys.tcp_push(c->fd);
+		push_tcp(c);
 	/* without a socket: is it the BIO that waits, or we for memory? */
 	writable = c->fd >= 0 ? tlssf_sys.poll(c->fd, POLLOUT, 0) > 0
 			      : c->bridge && !tlssf_bridge_queued(c->bridge);

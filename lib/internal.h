@@ -81,7 +81,8 @@ struct sys {
 	int (*send_room)(int fd, size_t *room);	  /* free send buffer bytes */
 	int (*tcp)(int fd, struct sys_tcp *tcp);
 	int (*tcp_state)(int fd);		  /* cheaper: state only */
-	int (*tcp_push)(int fd);		  /* what TCP holds back */
+	int (*tcp_corked)(int fd);		  /* TCP_CORK: 1, 0 */
+	int (*tcp_cork)(int fd, bool on);	  /* off: what is held goes */
 	int (*ulp_attach)(int fd);		  /* TCP_ULP "tls" */
 	/* SOL_TLS/TLS_TX: install; read back (*len in and out) */
 	int (*tls_tx_set)(int fd, const void *info, size_t len);
@@ -340,9 +341,12 @@ struct stream {
 	uint64_t off, file_len;
 	uint64_t total;
 	uint64_t done;		/* told to the caller */
-	bool nonblocking;
+	int nonblocking;	/* enum tlssf_tristate, see below */
 	bool short_file;	/* the file ended before file_len */
 };
+
+/* Is the socket? (No socket is.) Asked when it matters, and once. */
+bool tlssf_stream_nonblocking(struct stream *s, int fd);
 
 /* The part that byte `pos` lies in: data or, when NULL, the file. */
 struct part {
@@ -431,6 +435,7 @@ struct kernel_tx {
 
 /* 0, -errno: no kernel TLS there. Is nothing held yet, for certain? */
 int tlssf_ktx_start(struct conn *c, bool nothing_held);
+int tlssf_ktx_same_socket(const struct conn *c);
 int tlssf_ktx_alive(const struct conn *c); /* 0, -EPIPE, -EBADF, -errno */
 uint64_t tlssf_key_limit(const struct conn *c);	/* records, RFC 8446 5.5 */
 uint64_t tlssf_ktx_left(struct conn *c); /* records before a new key is due */

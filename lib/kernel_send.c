@@ -17,6 +17,8 @@
  */
 #define JOINED_FILE	2048u
 #define JOINED_MAX	4096u	/* with header and trailer */
+/* No more than so much is sealed for a peer that may have gone. */
+#define UNSEEN_MAX	(128u << 10)
 
 /* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
 int tlssf_kernel_lacks(const struct conn *c)
@@ -81,14 +83,14 @@ static int stop(struct conn *c, bool file, int err)
  * SO_SNDTIMEO); the socket's error, not consumed by poll, tells them apart.
  * A peer that is gone has hung up as well.
  */
-static int wait_for_room(struct conn *c, const struct stream *s, int err)
+static int wait_for_room(struct conn *c, struct stream *s, int err)
 {
 	int revents = err == EINTR ? tlssf_sys.poll(c->fd, 0, 0) : 0;
 
 	if (revents > 0 && revents & POLLERR)
 		return tlssf_conn_io_error(c, revents & POLLHUP ?
 					      EPIPE : ERRNO_RESTARTSYS);
-	if (!s->nonblocking && push(c))
+	if (!tlssf_stream_nonblocking(s, c->fd) && push(c))
 		return TLSSF_ERROR;
 	return tlssf_conn_want_write(c);
 }
@@ -204,7 +206,7 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 	tlssf_ktx_count(c, n);
 	/* a short call may leave its last record open, too */
 	c->ktx.open = p->more || n < p->len;
-	if (n < p->len && !s->nonblocking)
+	if (n < p->len && !tlssf_stream_nonblocking(s, c->fd))
 		return wait_for_room(c, s, EINTR);
 	return 0;
 }
@@ -230,22 +232,45 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 	return account(c, s, &p, (size_t)n);
 }
 
+/*
+ * A header that has a record of its own need not have a packet of its own, too:
+ * that costs more than three system calls.
+ */
+static bool cork(const struct conn *c, const struct stream *s, uint64_t limit)
+{
+	return s->done < s->header_len && limit > s->header_len &&
+	       s->total > RECORD_MAX && tlssf_sys.tcp_corked(c->fd) == 0 &&
+	       tlssf_sys.tcp_cork(c->fd, true) == 0;
+}
+
+/* A look at the state of TCP, unless a flush will take one soon. */
+static int look(const struct conn *c, const struct stream *s)
+{
+	if (s->job && s->job->then_flush && s->total - s->done <= UNSEEN_MAX)
+		return tlssf_ktx_same_socket(c);
+	return tlssf_ktx_alive(c);
+}
+
 int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 		      file_sender *send_file)
 {
+	bool corked;
 	int r;
 
 	if (!c->kernel_tx)	/* it would go out in the clear */
 		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
-	r = tlssf_ktx_alive(c);
+	r = look(c, s);
 	if (r)
 		return tlssf_conn_io_error(c, -r);
 	r = flush_bio(c);
+	corked = !r && cork(c, s, limit);
 	while (!r && s->done < limit && !s->short_file) {
 		r = fresh_key(c);
 		if (!r)
 			r = send_some(c, s, limit, send_file);
 	}
+	if (corked)
+		tlssf_sys.tcp_cork(c->fd, false);
 	return r;
 }
 

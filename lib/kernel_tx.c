@@ -143,17 +143,23 @@ void tlssf_ktx_count(struct conn *c, uint64_t plain)
 }
 
 /*
- * A dead connection goes on taking data: ask TCP. And where the application
- * has closed the socket, its number may be that of another one, which would
- * take the data in the clear.
+ * Where the application has closed the socket, its number may be that of
+ * another one, which would take the data in the clear.
  */
-int tlssf_ktx_alive(const struct conn *c)
+int tlssf_ktx_same_socket(const struct conn *c)
 {
 	uint64_t id;
-	int state;
 
-	if (tlssf_sys.socket_id(c->fd, &id) || id != c->socket)
-		return -EBADF;
+	return tlssf_sys.socket_id(c->fd, &id) || id != c->socket ? -EBADF : 0;
+}
+
+/* And a dead connection goes on taking data: ask TCP. */
+int tlssf_ktx_alive(const struct conn *c)
+{
+	int state, r = tlssf_ktx_same_socket(c);
+
+	if (r)
+		return r;
 	state = tlssf_sys.tcp_state(c->fd);
 	if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
 		return 0;

@@ -74,11 +74,11 @@ static void settle(struct conn *c)
 }
 
 /* Does a send return before all is taken? */
-static bool may_stop_short(const struct conn *c, const struct stream *s)
+static bool may_stop_short(const struct conn *c, struct stream *s)
 {
 	int limit = -1;
 
-	return s->nonblocking ||
+	return tlssf_stream_nonblocking(s, c->fd) ||
 	       tlssf_sys.send_timeout_ms(c->fd, &limit) || limit >= 0;
 }
 
@@ -87,7 +87,7 @@ static bool may_stop_short(const struct conn *c, const struct stream *s)
  * will take: that must be kept, and a slow reader is to cost no more than
  * BATCH_SMALL. A quarter is left for the kernel's own overhead.
  */
-static size_t batch_target(const struct conn *c, const struct stream *s)
+static size_t batch_target(const struct conn *c, struct stream *s)
 {
 	size_t room;
 
@@ -367,14 +367,13 @@ static bool key_is_spent(struct conn *c)
 
 static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 {
-	size_t target = batch_target(c, s);
+	size_t target = limit - s->done <= BATCH_SMALL ? BATCH_SMALL
+						       : batch_target(c, s);
 	struct batch *b;
 	int r;
 
-	if (s->nonblocking && !tlssf_conn_may_hold(c))
+	if (!tlssf_conn_may_hold(c) && tlssf_stream_nonblocking(s, c->fd))
 		return tlssf_conn_want_write(c);
-	if (limit - s->done <= BATCH_SMALL)
-		target = BATCH_SMALL;
 	b = tlssf_batch_get(target);
 	if (!b)
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);

@@ -5,6 +5,14 @@
 
 #include "internal.h"
 
+bool tlssf_stream_nonblocking(struct stream *s, int fd)
+{
+	if (s->nonblocking == TLSSF_UNKNOWN)
+		s->nonblocking = fd >= 0 && tlssf_sys.nonblocking(fd) == 0 ?
+				 TLSSF_NO : TLSSF_YES;
+	return s->nonblocking == TLSSF_YES;
+}
+
 struct part tlssf_stream_part(const struct stream *s, uint64_t pos)
 {
 	if (pos < s->header_len)

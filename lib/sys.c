@@ -212,22 +212,21 @@ static int sys_tcp(int fd, struct sys_tcp *tcp)
 	return 0;
 }
 
-/*
- * Linux before 6.5 leaves sendfile's last records in TCP without a push, and
- * when nothing is in flight no ACK will ever come to send them. Taking a cork
- * off that is not there pushes, and changes nothing else.
- */
-static int sys_tcp_push(int fd)
+static int sys_tcp_cork(int fd, bool on)
 {
-	int cork = 0;
+	int cork = on;
+
+	return result(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork,
+				 sizeof(cork)));
+}
+
+static int sys_tcp_corked(int fd)
+{
+	int cork;
 	socklen_t len = sizeof(cork);
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, &len))
-		return -errno;
-	if (cork)
-		return 0;	/* the application's own wish */
-	return setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof(cork)) ?
-	       -errno : 0;
+	return getsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, &len) ? -errno
+								  : cork;
 }
 
 static int sys_tcp_state(int fd)
@@ -359,7 +358,8 @@ const struct sys tlssf_sys = {
 	.send_room = sys_send_room,
 	.tcp = sys_tcp,
 	.tcp_state = sys_tcp_state,
-	.tcp_push = sys_tcp_push,
+	.tcp_cork = sys_tcp_cork,
+	.tcp_corked = sys_tcp_corked,
 	.ulp_attach = sys_ulp_attach,
 	.tls_tx_set = sys_tls_tx_set,
 	.tls_tx_get = sys_tls_tx_get,

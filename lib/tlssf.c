@@ -205,13 +205,13 @@ static int file_failed(struct conn *c, int err)
 	return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, err);
 }
 
-static uint64_t call_limit(const struct conn *c, const struct stream *s)
+static uint64_t call_limit(const struct conn *c, struct stream *s)
 {
 	uint64_t max = c->conf ? c->conf->options.max_per_call
 			       : DEFAULT_PER_CALL;
 
-	return s->nonblocking && s->total - s->done > max ? s->done + max
-							  : s->total;
+	return s->total - s->done > max && tlssf_stream_nonblocking(s, c->fd) ?
+	       s->done + max : s->total;
 }
 
 static int send_stream(struct conn *c, struct stream *s)
@@ -219,11 +219,11 @@ static int send_stream(struct conn *c, struct stream *s)
 	uint64_t before = s->done;
 	int r;
 
-	s->nonblocking = c->fd < 0 || tlssf_sys.nonblocking(c->fd) != 0;
 	r = c->method->send(c, s, call_limit(c, s));
-	tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
-		    tlssf_method_name(tlssf_conn_in_force(c)),
-		    (unsigned long long)(s->done - before), r);
+	if (tlssf_tracing())
+		tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
+			    tlssf_method_name(tlssf_conn_in_force(c)),
+			    (unsigned long long)(s->done - before), r);
 	return r == TLSSF_ERROR && c->dead ? still_dead(c) : r;
 }
 
@@ -292,7 +292,8 @@ static int check_job(struct conn *c, const struct tlssf_job *j)
 	    __builtin_add_overflow(total, (uint64_t)j->trailer_len, &total) ||
 	    j->done > total)
 		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
-	if (!j->file_len || j->done >= j->header_len + j->file_len ||
+	if (!j->file_len || j->file_known ||
+	    j->done >= j->header_len + j->file_len ||
 	    c->ahead.len)	/* sealed bytes first, whatever the file is */
 		return 0;
 	r = tlssf_sys.file_size(j->fd, &size);

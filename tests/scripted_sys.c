@@ -212,9 +212,14 @@ static int s_tcp(int fd, struct sys_tcp *tcp)
 	return (int)play(CALL_tcp, ARGS(.fd = fd, FILLS(tcp)));
 }
 
-static int s_tcp_push(int fd)
+static int s_tcp_corked(int fd)
 {
-	return (int)play(CALL_tcp_push, ARGS(.fd = fd));
+	return (int)play(CALL_tcp_corked, ARGS(.fd = fd));
+}
+
+static int s_tcp_cork(int fd, bool on)
+{
+	return (int)play(CALL_tcp_cork, ARGS(.fd = fd, .value = on));
 }
 
 static int s_tcp_state(int fd)

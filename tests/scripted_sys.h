@@ -19,8 +19,8 @@
 #define SYS_CALLS(X) \
 	X(getpid) X(now_ms) X(sleep_ms) X(file_size) X(pread) X(nonblocking) \
 	X(send) X(recv) X(send_record) X(poll) X(send_timeout_ms) \
-	X(send_room) X(tcp) X(tcp_state) X(tcp_push) X(ulp_attach) X(tls_tx_set) \
-	X(tls_tx_get) X(tls_option) X(sendfile) X(shutdown_write) \
+	X(send_room) X(tcp) X(tcp_state) X(tcp_corked) X(tcp_cork) X(ulp_attach) \
+	X(tls_tx_set) X(tls_tx_get) X(tls_option) X(sendfile) X(shutdown_write) \
 	X(socket_id) X(tcp_pair) X(close) X(read_text) X(kernel_release) \
 	X(preadv)
 

@@ -116,7 +116,8 @@ static void set_defaults(void)
 	SCRIPT_DEFAULT(send_room, .result = -ENOPROTOOPT);
 	SCRIPT_DEFAULT(tcp, .data = &w.tcp, .len = sizeof(w.tcp));
 	SCRIPT_DEFAULT(tcp_state, .result = TCP_ESTABLISHED);
-	SCRIPT_DEFAULT(tcp_push, .result = 0);
+	SCRIPT_DEFAULT(tcp_corked, .result = 0);
+	SCRIPT_DEFAULT(tcp_cork, .result = 0);
 	SCRIPT_DEFAULT(tls_tx_get, .play = play_tx_get);
 	SCRIPT_DEFAULT(send_record, .value = ALERT, .play = play_alert);
 	SCRIPT_DEFAULT(socket_id, .data = &socket_id,

@@ -232,6 +232,109 @@ START_TEST(file_ends_early)
 }
 END_TEST
 
+/* A caller that knows its file is believed; what is missing is still told. */
+START_TEST(known_file_is_not_looked_at)
+{
+	struct tlssf_job job;
+	unsigned int looks;
+
+	world_open();
+	looks = script_count(CALL_file_size);
+	job = make_job(100, 9000, 5);
+	job.file_known = 1;
+	w.file_size = 50;
+	answer(ALL, 43, 0);
+	assert_error(tlssf_send_job(w.p.ssl, &job), ENODATA,
+		     TLSSF_REASON_FILE_TRUNCATED, false);
+	ck_assert_uint_eq(job.done, 143);
+	ASSERT_LOG({ BY_SEND_MORE, 0, 100 }, { BY_FILE, 7, 9000 },
+		   { BY_FILE, 50, 8957 }, { BY_PUSH, 0, 0 });
+	ck_assert_uint_eq(script_count(CALL_file_size), looks);
+	job.file_known = 0;
+	job.done = 0;
+	assert_error(tlssf_send_job(w.p.ssl, &job), ENODATA,
+		     TLSSF_REASON_FILE_TRUNCATED, false);
+	ck_assert_uint_eq(job.done, 0);
+	ck_assert_uint_eq(script_count(CALL_file_size), looks + 1);
+	world_close();
+}
+END_TEST
+
+/* A flush that follows takes the look at TCP; large jobs do not wait for it. */
+START_TEST(flush_tells_that_the_peer_has_gone)
+{
+	struct tlssf_job job;
+	unsigned int looks;
+
+	world_open();
+	w.state = w.tcp.state = TCP_CLOSE;
+	looks = script_count(CALL_tcp_state);
+	job = make_job(100, 9000, 0);
+	job.then_flush = 1;
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
+	ck_assert_uint_eq(script_count(CALL_tcp_state), looks);
+	w.tcp.queued = 1;
+	assert_error(tlssf_flush(w.p.ssl), EPIPE, TLSSF_REASON_PEER_GONE,
+		     true);
+	world_close();
+
+	world_open();
+	w.state = TCP_CLOSE;
+	job = make_job(100, 131072, 0);
+	job.then_flush = 1;
+	assert_error(tlssf_send_job(w.p.ssl, &job), EPIPE,
+		     TLSSF_REASON_PEER_GONE, true);
+	ck_assert_uint_eq(job.done, 0);
+	world_close();
+}
+END_TEST
+
+/* ---- packets ---- */
+
+static void assert_corked(bool header, bool file)
+{
+	ck_assert_int_eq(w.in_cork[0], header);
+	ck_assert_int_eq(w.in_cork[1], file);
+}
+
+/* A record of its own, but not a packet of its own; then the cork comes off. */
+START_TEST(header_shares_a_packet)
+{
+	struct tlssf_job job;
+
+	world_open();
+	run_job(100, 20000, 10);
+	assert_corked(true, true);
+	ck_assert(!w.corked);
+	w.logged = 0;
+	job = make_job(100, 20000, 10);
+	answer(ALL, -EAGAIN, ALL);
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), TLSSF_WANT_WRITE);
+	assert_corked(true, true);
+	ck_assert(!w.corked);
+	answer(ALL, ALL, ALL);
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
+	assert_corked(false, false);	/* the header has gone */
+	world_close();
+}
+END_TEST
+
+START_TEST(no_cork_where_none_is_due)
+{
+	unsigned int corks;
+
+	world_open();
+	corks = script_count(CALL_tcp_cork);
+	run_job(100, 10000, 10);	/* one record */
+	w.logged = 0;
+	w.corked = true;		/* the application's */
+	run_job(100, 20000, 10);
+	ck_assert(w.corked);
+	ck_assert_uint_eq(script_count(CALL_tcp_cork), corks);
+	world_close();
+}
+END_TEST
+
 /* ---- waiting ---- */
 
 /* Kernel TLS may refuse while POLLOUT is ready: say how long to wait. */
@@ -263,10 +366,10 @@ START_TEST(want_pushes_tcp)
 	unsigned int before;
 
 	world_open();
-	before = script_count(CALL_tcp_push);
+	before = script_count(CALL_tcp_cork);
 	answer(-EAGAIN, ALL, ALL);
 	ck_assert_int_eq(send_file(0, 10), TLSSF_WANT_WRITE);
-	ck_assert_uint_gt(script_count(CALL_tcp_push), before);
+	ck_assert_uint_gt(script_count(CALL_tcp_cork), before);
 	world_close();
 }
 END_TEST
@@ -292,6 +395,7 @@ int main(void)
 	Suite *suite = suite_create("unit_kernel_send");
 	TCase *pieces = add_case(suite, "pieces", 30);
 	TCase *counts = add_case(suite, "counts", 30);
+	TCase *packets = add_case(suite, "packets", 30);
 	TCase *waits = add_case(suite, "waits", 30);
 
 	tcase_add_test(pieces, tiny_jobs_are_one_send);
@@ -305,6 +409,10 @@ int main(void)
 	tcase_add_test(counts, short_count_blocking);
 	tcase_add_test(counts, flush_pushes_what_is_open);
 	tcase_add_test(counts, file_ends_early);
+	tcase_add_test(counts, known_file_is_not_looked_at);
+	tcase_add_test(counts, flush_tells_that_the_peer_has_gone);
+	tcase_add_test(packets, header_shares_a_packet);
+	tcase_add_test(packets, no_cork_where_none_is_due);
 	tcase_add_test(waits, retry_ms_backs_off);
 	tcase_add_test(waits, want_pushes_tcp);
 	tcase_add_test(waits, no_call_inside_an_unfinished_write);

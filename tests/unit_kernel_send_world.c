@@ -10,6 +10,7 @@ static int64_t take(enum how how, uint64_t off, uint64_t len)
 	int64_t a = ALL;
 
 	ck_assert_uint_lt(w.logged, 64);
+	w.in_cork[w.logged] = w.corked;
 	w.log[w.logged++] = (struct sent){ how, off, len };
 	if (how == BY_PUSH)
 		return -w.push_err;
@@ -63,6 +64,18 @@ static int64_t play_poll(const struct sys_args *a)
 	return w.revents & (a->value | POLLERR | POLLHUP);
 }
 
+static int64_t play_corked(const struct sys_args *a)
+{
+	(void)a;
+	return w.corked;
+}
+
+static int64_t play_cork(const struct sys_args *a)
+{
+	w.corked = a->value != 0;
+	return 0;
+}
+
 static int64_t play_state(const struct sys_args *a)
 {
 	(void)a;
@@ -88,7 +101,8 @@ static void set_defaults(void)
 		       .play = play_record);
 	SCRIPT_DEFAULT(poll, .fd = SOCK, .play = play_poll);
 	SCRIPT_DEFAULT(tcp_state, .fd = SOCK, .play = play_state);
-	SCRIPT_DEFAULT(tcp_push, .fd = SOCK);
+	SCRIPT_DEFAULT(tcp_corked, .fd = SOCK, .play = play_corked);
+	SCRIPT_DEFAULT(tcp_cork, .fd = SOCK, .play = play_cork);
 	SCRIPT_DEFAULT(tcp, .fd = SOCK, .data = &w.tcp, .len = sizeof(w.tcp));
 	SCRIPT_DEFAULT(tls_tx_get, .fd = SOCK, .play = play_tx_get);
 	SCRIPT_DEFAULT(socket_id, .data = &socket_id,

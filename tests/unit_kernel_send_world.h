@@ -36,7 +36,9 @@ struct world {
 	int state;		/* what tcp_state tells */
 	bool blocking;
 	int revents;
+	bool corked;		/* TCP_CORK */
 	struct sent log[64];
+	bool in_cork[64];	/* was it, then? */
 	unsigned int logged;
 	int64_t answers[16];	/* counts, -errno, ALL; then ALL */
 	unsigned int answered;

@@ -24,8 +24,9 @@ static const int worlds[] = { ROWS + 2, ROWS, 2 };
 static const enum sys_call calls[] = {
 	CALL_preadv, CALL_pread, CALL_send, CALL_send_record, CALL_sendfile,
 	CALL_tls_tx_set, CALL_tls_tx_get, CALL_ulp_attach, CALL_socket_id,
-	CALL_tcp, CALL_tcp_state, CALL_tcp_push, CALL_send_room,
-	CALL_send_timeout_ms, CALL_poll, CALL_nonblocking, CALL_file_size,
+	CALL_tcp, CALL_tcp_state, CALL_tcp_corked, CALL_tcp_cork,
+	CALL_send_room, CALL_send_timeout_ms, CALL_poll, CALL_nonblocking,
+	CALL_file_size,
 };
 #define N_CALLS (sizeof(calls) / sizeof(calls[0]))
 

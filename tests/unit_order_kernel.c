@@ -198,5 +198,6 @@ void kernel_defaults(void)
 	SCRIPT_DEFAULT(tls_tx_get, .fd = SOCK, .play = play_tls_tx_get);
 	SCRIPT_DEFAULT(tcp, .fd = SOCK, .play = play_tcp);
 	SCRIPT_DEFAULT(tcp_state, .fd = SOCK, .result = TCP_ESTABLISHED);
-	SCRIPT_DEFAULT(tcp_push, .fd = SOCK);
+	SCRIPT_DEFAULT(tcp_corked, .fd = SOCK);
+	SCRIPT_DEFAULT(tcp_cork, .fd = SOCK);
 }

@@ -240,6 +240,21 @@ START_TEST(tcp_counts_bytes)
 }
 END_TEST
 
+START_TEST(corks)
+{
+	ck_assert_int_eq(sys->tcp_corked(pair[0]), 0);
+	ck_assert_int_eq(sys->tcp_cork(pair[0], true), 0);
+	ck_assert_int_eq(sys->tcp_corked(pair[0]), 1);
+	ck_assert_int_eq(sys->send(pair[0], "ab", 2, false), 2);
+	ck_assert_int_eq(sys->poll(pair[1], POLLIN, 20), 0);
+	ck_assert_int_eq(sys->tcp_cork(pair[0], false), 0);
+	ck_assert_int_eq(sys->poll(pair[1], POLLIN, 1000), POLLIN);
+	ck_assert_int_eq(sys->tcp_corked(pair[0]), 0);
+	ck_assert_int_eq(sys->tcp_corked(-1), -EBADF);
+	ck_assert_int_eq(sys->tcp_cork(-1, true), -EBADF);
+}
+END_TEST
+
 START_TEST(tcp_state_follows)
 {
 	int un = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -476,6 +491,7 @@ int main(void)
 	tcase_add_test(sockets, pair_is_ours_and_limited);
 	tcase_add_test(sockets, send_holds_back_and_reports);
 	tcase_add_test(sockets, tcp_counts_bytes);
+	tcase_add_test(sockets, corks);
 	tcase_add_test(sockets, tcp_state_follows);
 	tcase_add_test(sockets, room_shrinks);
 	tcase_add_test(sockets, send_timeouts);

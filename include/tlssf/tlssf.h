@@ -180,6 +180,12 @@ struct tlssf_job {
 	size_t trailer_len;
 	uint64_t done;		/* bytes sent so far, over all three parts;
 				 * 0 before the first call */
+	int file_known;		/* 1: the caller has seen that fd is open for
+				 * reading, regular and long enough: we do not
+				 * look; where that is not so any more, the
+				 * error may come after the header has gone */
+	int then_flush;		/* 1: tlssf_flush() or tlssf_shutdown() follows:
+				 * that a peer has gone may be told by that */
 };
 
 /* What tlssf_status() tells of a connection. */
