@@ -28,7 +28,7 @@ extern int ngx_http_tlssf_index;
 
 /* Make the state and put our send_chain in place of nginx's; NULL: no memory */
 ngx_http_tlssf_conn_t *ngx_http_tlssf_attach(ngx_connection_t *c);
-/* NULL where there is none */
+/* NULL where there is none, or another module's send_chain is in its place */
 ngx_http_tlssf_conn_t *ngx_http_tlssf_conn(ngx_connection_t *c);
 
 #endif

@@ -171,6 +171,7 @@ static ngx_int_t make_job(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
 
 	ngx_memzero(job, sizeof(*job));
 	job->size = sizeof(*job);
+	job->then_flush = conn->last;
 	in = take_header(conn, in, limit);
 	if (in == NGX_CHAIN_ERROR)
 		return NGX_ERROR;
@@ -178,6 +179,7 @@ static ngx_int_t make_job(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
 	if (in && limit > 0 && only_in_file(in->buf)) {
 		job->fd = in->buf->file->fd;
 		job->off = in->buf->file_pos;
+		job->file_known = 1;	/* nginx has opened and measured it */
 		job->file_len = ngx_chain_coalesce_file(&in, limit);
 		limit -= job->file_len;
 		in = next_real(in);
@@ -340,7 +342,8 @@ static ngx_int_t finish(ngx_http_tlssf_conn_t *conn)
 static ngx_chain_t *send_chain(ngx_connection_t *c, ngx_chain_t *in,
 			       off_t limit)
 {
-	ngx_http_tlssf_conn_t *conn = ngx_http_tlssf_conn(c);
+	ngx_http_tlssf_conn_t *conn =
+		SSL_get_ex_data(c->ssl->connection, ngx_http_tlssf_index);
 
 	if (!c->write->ready)
 		return in;
@@ -382,8 +385,8 @@ static void detach(void *data)
 
 ngx_http_tlssf_conn_t *ngx_http_tlssf_conn(ngx_connection_t *c)
 {
-	return c->ssl ? SSL_get_ex_data(c->ssl->connection,
-					ngx_http_tlssf_index) : NULL;
+	return c->send_chain == send_chain ?
+	       SSL_get_ex_data(c->ssl->connection, ngx_http_tlssf_index) : NULL;
 }
 
 ngx_http_tlssf_conn_t *ngx_http_tlssf_attach(ngx_connection_t *c)

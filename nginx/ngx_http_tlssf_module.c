@@ -44,43 +44,30 @@ static ngx_http_output_header_filter_pt next_header_filter;
 
 /* ---- the way of a response ---- */
 
+/* Files may stay files, until the header filter knows better. */
 static ngx_int_t post_read(ngx_http_request_t *r)
 {
 	ngx_connection_t *c = r->connection;
 	srv_conf_t *conf = ngx_http_get_module_srv_conf(r,
 							ngx_http_tlssf_module);
 
-	if (!c->ssl || r->http_version >= NGX_HTTP_VERSION_20 ||
-	    c->ssl->in_early || !conf->used)
-		return NGX_DECLINED;
-	if (!ngx_http_tlssf_conn(c)) {
-		/* another module's */
-		if (c->send_chain != ngx_ssl_send_chain)
-			return NGX_DECLINED;
-		if (!ngx_http_tlssf_attach(c))
-			return NGX_HTTP_INTERNAL_SERVER_ERROR;
-	}
-	r->main_filter_need_in_memory = 0;
+	if (c->ssl && conf->used && !c->ssl->in_early &&
+	    r->http_version < NGX_HTTP_VERSION_20)
+		r->main_filter_need_in_memory = 0;
 	return NGX_DECLINED;
 }
 
-/*
- * The connection's state, unless the request is served by nginx alone: its
- * early data may still be open, or its frames are HTTP/2's.
- */
-static ngx_http_tlssf_conn_t *usable_conn(ngx_http_request_t *r)
+static int nginx_seals(const ngx_connection_t *c,
+		       const ngx_http_tlssf_conn_t *conn)
 {
-	ngx_connection_t *c = r->connection;
-
-	if (r->http_version >= NGX_HTTP_VERSION_20 || c->ssl->in_early)
-		return NULL;
-	return ngx_http_tlssf_conn(c);
+	return !c->ssl->sendfile && (!conn || (!conn->kernel && !conn->taken));
 }
 
 /* Why nginx's own way is better for this response, or NULL. */
 static const char *why_nginx(ngx_http_request_t *r,
 			     const ngx_http_tlssf_conn_t *conn)
 {
+	ngx_connection_t *c = r->connection;
 	loc_conf_t *conf = ngx_http_get_module_loc_conf(r,
 							ngx_http_tlssf_module);
 	ngx_http_core_loc_conf_t *clcf =
@@ -91,16 +78,17 @@ static const char *why_nginx(ngx_http_request_t *r,
 		return "off";
 	if (r->http_version >= NGX_HTTP_VERSION_20)
 		return "http_version";
-	if (!conn)
-		return r->connection->send_chain == ngx_ssl_send_chain ?
-		       "early_data" : "send_chain";
+	if (c->ssl->in_early)
+		return "early_data";
+	if (!conn && c->send_chain != ngx_ssl_send_chain)
+		return "send_chain";
 	if (conf->mode == MODE_ON)
 		return NULL;
 	if (!clcf->sendfile)
 		return "sendfile_off";
 	if (clcf->aio)
 		return "aio";
-	if (!conn->kernel && !conn->taken && len >= 0 && len < WORTH_IT)
+	if (len >= 0 && len < WORTH_IT && nginx_seals(c, conn))
 		return "small";
 	return NULL;
 }
@@ -114,21 +102,26 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
 
 	if (!c->ssl)
 		return next_header_filter(r);
-	conn = usable_conn(r);
+	conn = ngx_http_tlssf_conn(c);
+	why = why_nginx(r, conn);
+	if (!why && !conn)
+		conn = ngx_http_tlssf_attach(c);
+	if (!why && !conn)
+		return NGX_ERROR;
 	ctx = ngx_http_get_module_ctx(r->main, ngx_http_tlssf_module);
 	if (!ctx) {
-		ctx = ngx_pcalloc(r->pool, sizeof(*ctx));
+		ctx = ngx_palloc(r->pool, sizeof(*ctx));
 		if (!ctx)
 			return NGX_ERROR;
 		ngx_http_set_ctx(r->main, ctx, ngx_http_tlssf_module);
+		ctx->why = NULL;
 		ctx->before = conn ? conn->bytes : 0;
 	}
-	why = why_nginx(r, conn);
 	if (r == r->main)
 		ctx->why = why;
 	if (!why)
 		c->sendfile = 1;	/* leave files in files */
-	else if (conn && !c->ssl->sendfile)
+	else if (!c->ssl->sendfile)
 		r->main_filter_need_in_memory = 1;
 	return next_header_filter(r);
 }
@@ -155,12 +148,15 @@ static off_t bytes_of(ngx_http_request_t *r, const request_ctx_t **out)
 	*out = ctx;
 	if (!ctx || !r->connection->ssl)
 		return -1;
-	conn = usable_conn(r);
+	conn = ngx_http_tlssf_conn(r->connection);
 	return conn ? conn->bytes - ctx->before : 0;
 }
 
-static ngx_int_t method_variable(ngx_http_request_t *r,
-				 ngx_http_variable_value_t *v, uintptr_t data)
+enum { METHOD, REASON };
+
+/* The word that `data` names. */
+static ngx_int_t word_variable(ngx_http_request_t *r,
+			       ngx_http_variable_value_t *v, uintptr_t data)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 	const request_ctx_t *ctx;
@@ -169,26 +165,14 @@ static ngx_int_t method_variable(ngx_http_request_t *r,
 	v->not_found = 1;
 	if (bytes < 0)
 		return NGX_OK;
-	if (bytes == 0)
+	if (bytes == 0 && data == METHOD)
 		return set_text(v, "nginx");
-	tlssf_status(r->connection->ssl->connection, &st);
-	return set_text(v, tlssf_method_name(st.method));
-}
-
-static ngx_int_t reason_variable(ngx_http_request_t *r,
-				 ngx_http_variable_value_t *v, uintptr_t data)
-{
-	struct tlssf_status st = { .size = sizeof(st) };
-	const request_ctx_t *ctx;
-	off_t bytes = bytes_of(r, &ctx);
-
-	v->not_found = 1;
-	if (bytes < 0)
-		return NGX_OK;
 	if (bytes == 0)
 		return set_text(v, ctx->why ? ctx->why : "in_memory");
 	tlssf_status(r->connection->ssl->connection, &st);
-	return set_text(v, tlssf_reason_name(st.error ? st.error : st.reason));
+	return set_text(v, data == METHOD ?
+			tlssf_method_name(st.method) :
+			tlssf_reason_name(st.error ? st.error : st.reason));
 }
 
 static ngx_int_t bytes_variable(ngx_http_request_t *r,
@@ -211,9 +195,9 @@ static ngx_int_t bytes_variable(ngx_http_request_t *r,
 }
 
 static ngx_http_variable_t variables[] = {
-	{ ngx_string("tlssf_method"), NULL, method_variable, 0,
+	{ ngx_string("tlssf_method"), NULL, word_variable, METHOD,
 	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
-	{ ngx_string("tlssf_reason"), NULL, reason_variable, 0,
+	{ ngx_string("tlssf_reason"), NULL, word_variable, REASON,
 	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
 	{ ngx_string("tlssf_bytes"), NULL, bytes_variable, 0,
 	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -229,6 +213,7 @@ static ngx_int_t add_variables(ngx_conf_t *cf)
 		if (!var)
 			return NGX_ERROR;
 		var->get_handler = from->get_handler;
+		var->data = from->data;
 	}
 	return NGX_OK;
 }
@@ -324,6 +309,8 @@ static ngx_int_t init_server(ngx_conf_t *cf, SSL_CTX *ctx,
 		.method = conf->kernel ? TLSSF_METHOD_AUTO
 				       : TLSSF_METHOD_USERSPACE,
 		.max_per_call = NGX_MAX_INT32_VALUE,
+		/* nginx ends a write before it begins another */
+		.attach_late = 1,
 	};
 	int asked = (SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS) != 0;
 
