@@ -79,7 +79,7 @@ essence() {
 
 # need PACKAGE...: install the Debian packages that are missing.
 need() {
-	local package missing=() root=()
+	local package missing=() root=() apt
 	if ! command -v apt-get >/dev/null; then
 		echo "${0##*/}: no apt-get here, so nothing is installed;" \
 			"Debian's names of what is needed: $*" >&2
@@ -96,12 +96,33 @@ need() {
 		root=(sudo)
 	fi
 	echo "installing: ${missing[*]}"
-	root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq
+	apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq
 		-o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
-	"${root[@]}" update || die 'apt-get update failed'
-	"${root[@]}" install -y --no-install-recommends "${missing[@]}" \
+	"${root[@]}" "${apt[@]}" update || die 'apt-get update failed'
+	"${root[@]}" bash -c "$without_services" - "$policy" "${apt[@]}" \
+		install -y --no-install-recommends "${missing[@]}" \
 		>/dev/null || die "apt-get install ${missing[*]} failed"
 }
+
+# Debian starts a server when it is installed: nginx on port 80, for one. This
+# file forbids that (Debian's policy-rc.d); the system may have its own.
+policy=/usr/sbin/policy-rc.d
+# The arguments are that file and a command to run while it is there. One at a
+# time, or the first to end would take it from the other. A signal is heard when
+# the command has ended; a file that a kill has left forbids nothing any more.
+# shellcheck disable=SC2016 # its own shell expands these
+without_services='
+	dir=${1%/*}
+	exec 9<"$dir" && flock 9 || exit
+	if [[ ! -e $1 ]] || grep -q "^# of libtlssf" "$1"; then
+		trap "exit 143" TERM INT HUP
+		trap "rm -f \"$1\"" EXIT
+		printf "#!/bin/sh\n# of libtlssf: %s\n%s\n" \
+			"forbids services while it is installing" \
+			"flock -n $dir true || exit 101" >"$1" &&
+			chmod 755 "$1" || exit
+	fi
+	"${@:2}" 9<&-'
 
 # A compiler, and what the library, the tools and the examples need.
 build_packages=(gcc libc6-dev make cmake pkg-config libssl-dev
