@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# What tests/vm/fetch and tests/vm/root share.
+# What fetch, root and inside share.
 # shellcheck disable=SC2034 # used there
 
 cache=$(realpath -m "${TLSSF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tlssf}")
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 PATH+=:/usr/sbin:/sbin
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo)
 
 die() {
 	echo "tests/vm/${0##*/}: $*" >&2
@@ -34,4 +36,11 @@ archive() {
 		awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
 	[ -n "$site" ] || die "apt knows no Debian archive (apt-get update?)"
 	echo "$site"
+}
+
+# like_this_machine ROOT: reach the archive as this machine does.
+like_this_machine() {
+	apt-config dump Acquire | "${as_root[@]}" install -m 644 /dev/stdin \
+		"$1/etc/apt/apt.conf.d/00machine" &&
+		"${as_root[@]}" cp /etc/resolv.conf /etc/hosts "$1/etc/"
 }
