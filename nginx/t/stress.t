@@ -97,7 +97,7 @@ sub one_connection {
 	return;
 }
 
-my (%child, $served);
+my (%child, @pids, $served);
 for my $n (1 .. size_for(8, 4)) {
 	pipe(my $from, my $to) or die;
 	my $pid = fork // die;
@@ -113,6 +113,7 @@ for my $n (1 .. size_for(8, 4)) {
 		POSIX::_exit(0);
 	}
 	close $to;
+	push @pids, $pid;
 	$child{$n} = $from;
 }
 for my $n (sort keys %child) {
@@ -120,7 +121,7 @@ for my $n (sort keys %child) {
 	is($wrong, '', "client $n: $done connections");
 	$served += $done;
 }
-1 while wait > 0 && !$t->{pid};
+waitpid $_, 0 for @pids;
 cmp_ok($served, '>', size_for(20, 4), "$served connections");
 
 $t->finish;

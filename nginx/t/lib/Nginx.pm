@@ -53,17 +53,23 @@ sub size_for {
 
 # ---- the server ----
 
+# Below those that the kernel gives to clients, of which there are many here:
+# one of them would have it by the time that nginx wants it.
 sub free_port {
-	my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1)
-		or die "no port: $!";
-	return $s->sockport;
+	for (1 .. 200) {
+		my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+			LocalPort => 10000 + int rand 20000, Listen => 1);
+		return $s->sockport if $s;
+	}
+	die "no port: $!";
 }
 
 # new(http => TEXT, server => TEXT, listen => TEXT, ...): not started yet.
 sub new {
 	my ($class, %o) = @_;
 	my $dir = tempdir('tlssf-nginx.XXXXXX', TMPDIR => 1, CLEANUP => 0);
-	my $self = bless { dir => $dir, files => {}, owner => $$, %o }, $class;
+	my $self = bless { dir => $dir, files => {}, asked => {},
+		owner => $$, %o }, $class;
 
 	mkdir "$dir/$_" for qw(html logs tmp);
 	$self->{port} = free_port();
@@ -261,13 +267,14 @@ sub wait_for {
 	return;
 }
 
-# Of the newest line about a path: { status, sent, method, reason, bytes }.
+# Of the newest line about a path: { status, sent, method, reason, bytes }. It
+# may come later than the response, so one is awaited for each request of ours.
 sub logged {
 	my ($self, $path) = @_;
 	my $line = $self->wait_for(sub {
 		my @found = grep { (split /\|/)[0] eq $path }
 			split /\n/, $self->read_log('access.log');
-		return $found[-1];
+		return @found >= ($self->{asked}{$path} // 1) && $found[-1];
 	}) or return {};
 	my (undef, $status, $sent, $how) = split /\|/, $line;
 	my ($method, $reason, $bytes) = split / /, $how;
@@ -290,7 +297,8 @@ sub connect {
 	IO::Socket::SSL->start_SSL($s, SSL_verify_mode => 0,
 		SSL_hostname => 'localhost', %o)
 		or die "handshake: $IO::Socket::SSL::SSL_ERROR";
-	return bless { s => $s, in => '', eof => 0 }, 'Nginx::Client';
+	return bless { s => $s, in => '', eof => 0,
+		asked => $self->{asked} }, 'Nginx::Client';
 }
 
 # get(PATH, headers => {...}, method => ...): on a connection of its own.
@@ -318,6 +326,7 @@ sub request {
 	my $text = "$method $path HTTP/$version\r\nHost: localhost\r\n";
 	my %headers = %{$o{headers} // {}};
 
+	$self->{asked}{$path}++;
 	$text .= "$_: $headers{$_}\r\n" for sort keys %headers;
 	$text .= "Connection: close\r\n" if $o{close};
 	return $self->write("$text\r\n" . ($o{body} // ''));
