@@ -124,9 +124,13 @@ without_services='
 	fi
 	"${@:2}" 9<&-'
 
-# A compiler, and what the library, the tools and the examples need.
-build_packages=(gcc libc6-dev make cmake pkg-config libssl-dev
-	libhttp-parser-dev)
+# A compiler, and what the library needs; the tools and the examples need more.
+library_packages=(gcc libc6-dev make cmake pkg-config libssl-dev)
+build_packages=("${library_packages[@]}" libhttp-parser-dev)
+# What the nginx module is built with, and its tests run with.
+nginx_packages=("${library_packages[@]}" nginx nginx-dev)
+nginx_test_packages=(nginx perl libio-socket-ssl-perl openssl curl iproute2
+	procps nghttp2-client)
 
 # build DIR CMAKE-OPTION...: configure and build the tree into DIR.
 build() {
