@@ -68,6 +68,11 @@ like($t->read_log('error.log'),
 	qr/\[notice\] .*: libtlssf \d+\.\d+\.\d+, OpenSSL 3\.\S+ .*, $notice/,
 	'the notice at start');
 
+# The library in the module brings no second libssl into the process.
+open(my $maps, '<', "/proc/$t->{pid}/maps") or die $!;
+my %libssl = map { m{(/\S*libssl\S*)} ? ($1 => 1) : () } <$maps>;
+is(scalar(keys %libssl), 1, 'one libssl: ' . join ' ', keys %libssl);
+
 # ---- variables ----
 
 my $large = $Nginx::guest ? 'ktls none' : 'userspace ulp_absent';
