@@ -64,7 +64,10 @@ $t->start;
 my $notice = $Nginx::guest ?
 	qr/kernel TLS works; TLSv1\.2:.*AES.*; TLSv1\.3:.*KeyUpdate: (yes|no)/ :
 	qr/kernel TLS is impossible: .*/;
-like($t->read_log('error.log'),
+# Ports are open before it is written.
+my $said = $t->wait_for(sub { $t->read_log('error.log') =~ /(.*libtlssf .*\n)/
+	&& $1; });
+like($said,
 	qr/\[notice\] .*: libtlssf \d+\.\d+\.\d+, OpenSSL 3\.\S+ .*, $notice/,
 	'the notice at start');
 
