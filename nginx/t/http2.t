@@ -34,7 +34,7 @@ for my $tls ('--tls-max 1.2', '--tlsv1.3') {
 
 # Many streams at once: 4 connections with 20 each, and each of the files as often
 # as the others on all of them.
-my ($total, $bytes) = (size_for(960, 48), 0);
+my ($total, $bytes) = (size_for(480, 48), 0);
 my $urls = join ' ', map { "https://127.0.0.1:$t->{port}/$_" } @names;
 $bytes += length($t->{files}{$_}) * $total / @names for @names;
 my $said = `timeout $Nginx::patience h2load -n $total -c 4 -m 20 \\
