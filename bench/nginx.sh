@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Servers for bench/nginx and bench/nginx-count.
+# Servers for bench/nginx, bench/nginx-count and bench/servers.
 # shellcheck disable=SC2034 # used there
 
 work=$(mktemp -d)
@@ -31,10 +31,26 @@ prepare() {
 	done
 }
 
-# serve NAME PORT LOAD [LINE [WRAPPER...]]: one process, so that its CPU is the
-# worker's.
+# up NAME PORT COMMAND...: start a server, and wait until it answers
+up() {
+	local name=$1 i
+	"${@:3}" >"$work/$name.log" 2>&1 &
+	servers+=($!)
+	pid[$name]=$!
+	ports[$name]=$2
+	url[$name]=https://127.0.0.1:$2
+	for ((i = 0; i < 400; i++)); do
+		! curl -sk -o /dev/null "${url[$name]}/" || return 0
+		sleep 0.05
+	done
+	cat "$work/$name.log" >&2
+	die "$name did not start"
+}
+
+# serve NAME PORT LOAD [LINE [WRAPPER...]]: nginx in one process, so that its
+# CPU is the worker's.
 serve() {
-	local name=$1 port=$2 load=$3 line=${4-} i
+	local name=$1 port=$2 load=$3 line=${4-}
 	mkdir "$work/$name"
 	cat >"$work/$name.conf" <<-END
 	$load
@@ -63,14 +79,6 @@ serve() {
 		}
 	}
 	END
-	"${@:5}" /usr/sbin/nginx -p "$work" -c "$work/$name.conf" &
-	servers+=($!)
-	pid[$name]=$!
-	ports[$name]=$port
-	url[$name]=https://127.0.0.1:$port
-	for ((i = 0; i < 400; i++)); do
-		! curl -sk -o /dev/null "${url[$name]}/" || return 0
-		sleep 0.05
-	done
-	die "nginx ($name) did not start"
+	up "$name" "$port" "${@:5}" /usr/sbin/nginx -p "$work" \
+		-c "$work/$name.conf"
 }
