@@ -10,9 +10,12 @@
  * read straight to where its records are sealed, in place, by us.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "internal.h"
+
+#define CAUTIOUS_MS	100u
 
 static int why_not(const struct conn *c)
 {
@@ -59,6 +62,24 @@ static void credit(struct conn *c, struct stream *s, uint64_t limit)
 
 /* ---- the batch ---- */
 
+/*
+ * Where TCP runs out of memory, sockets take less than they have room for. What
+ * is sealed has to be kept, so nobody seals much for a while.
+ */
+static _Atomic uint64_t cautious_until;
+
+static void be_cautious(void)
+{
+	atomic_store(&cautious_until, tlssf_sys.now_ms() + CAUTIOUS_MS);
+}
+
+static bool cautious(void)
+{
+	uint64_t until = atomic_load(&cautious_until);
+
+	return until && tlssf_sys.now_ms() < until;
+}
+
 /* What the socket refused is kept in a buffer of its size, and counted. */
 static void settle(struct conn *c)
 {
@@ -66,6 +87,8 @@ static void settle(struct conn *c)
 
 	if (!out)
 		return;
+	if (out->used - out->head > BATCH_SMALL + BATCH_SLACK)
+		be_cautious();
 	/* another BIO may want its retry from the same place */
 	if (tlssf_bridge_direct(c->bridge))
 		out = tlssf_batch_settle(out);
@@ -93,7 +116,7 @@ static size_t batch_target(const struct conn *c, struct stream *s)
 
 	if (!may_stop_short(c, s))
 		return BATCH_LARGE;
-	if (c->fd < 0 || tlssf_sys.send_room(c->fd, &room))
+	if (c->fd < 0 || cautious() || tlssf_sys.send_room(c->fd, &room))
 		return BATCH_SMALL;
 	room -= room / 4;
 	if (room < BATCH_SMALL)

@@ -153,7 +153,7 @@ END_TEST
  * The first send is as large as pays, and no larger than the room allows where
  * it may return early: always, never, or after so many ms (SO_SNDTIMEO).
  */
-static void expect_batch(size_t room, int early, size_t target)
+static void expect_next_batch(size_t room, int early, size_t target)
 {
 	world_open(TLS13_ROW, NULL);
 	w.room = room;
@@ -166,6 +166,12 @@ static void expect_batch(size_t room, int early, size_t target)
 	world_close();
 }
 
+static void expect_batch(size_t room, int early, size_t target)
+{
+	script_advance(100);	/* see refused_in_spite_of_room */
+	expect_next_batch(room, early, target);
+}
+
 START_TEST(room_limits_the_batch)
 {
 	for (int early = ALWAYS; early <= 10; early += 12) {
@@ -176,6 +182,17 @@ START_TEST(room_limits_the_batch)
 		expect_batch(1u << 30, early, BATCH_LARGE);
 	}
 	expect_batch(0, NEVER, BATCH_LARGE);
+}
+END_TEST
+
+/* TCP's memory is short: for a while no connection seals much ahead. */
+START_TEST(refused_in_spite_of_room)
+{
+	expect_batch(1u << 30, ALWAYS, BATCH_LARGE);
+	script_advance(99);
+	expect_next_batch(1u << 30, ALWAYS, BATCH_SMALL);
+	script_advance(1);
+	expect_next_batch(1u << 30, ALWAYS, BATCH_LARGE);
 }
 END_TEST
 
@@ -395,6 +412,7 @@ int main(void)
 	tcase_add_test(sends, signals_are_wants);
 	tcase_add_loop_test(sends, custom_bio, 0, N_ROWS);
 	tcase_add_test(sizes, room_limits_the_batch);
+	tcase_add_test(sizes, refused_in_spite_of_room);
 	tcase_add_test(sizes, errno_of_the_room);
 	tcase_add_test(sizes, rest_moves_to_the_small_buffer);
 	tcase_add_test(sizes, max_per_call);
