@@ -112,13 +112,14 @@ static void read_all(int client)
 /* As many of `len` bytes as go, from byte `at` on: 0 when it has to wait. */
 static size_t by_loop(SSL *ssl, size_t at, size_t len)
 {
-	size_t done = 0;
+	int n;
 
 	if (len > BLOCK)
 		len = BLOCK;
 	if (pread(file, block, len, (off_t)at) != (ssize_t)len)
 		err(1, "pread");
-	return SSL_write_ex(ssl, block, len, &done) == 1 ? done : 0;
+	n = SSL_write(ssl, block, (int)len);
+	return n > 0 ? (size_t)n : 0;
 }
 
 static size_t by_tlssf(SSL *ssl, size_t at, size_t len)

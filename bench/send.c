@@ -119,14 +119,24 @@ static struct sample timed(const struct variant *v, struct link *l)
 	return s;
 }
 
+static bool library_ktls(const struct link *l)
+{
+#ifdef OPENSSL_IS_BORINGSSL
+	(void)l;
+	return false;
+#else
+	return l->ssl && BIO_get_ktls_send(SSL_get_wbio(l->ssl));
+#endif
+}
+
 /* A sample is worth something only if the method was the one named. */
 static void check_method(const struct variant *v, const struct link *l,
 			 const struct sample *s)
 {
-	bool ktls = l->ssl && BIO_get_ktls_send(SSL_get_wbio(l->ssl));
+	bool ktls = library_ktls(l);
 
 	if (v->who == OPENSSL_KTLS && !ktls)
-		die("%s: OpenSSL has no kernel TLS here", v->name);
+		die("%s: the library has no kernel TLS here", v->name);
 	if (v->who == OPENSSL && ktls)
 		die("%s: the kernel does TLS here", v->name);
 	if (s->method >= 0 && v->method != TLSSF_METHOD_COUNT &&
@@ -143,6 +153,10 @@ static void handshake(const struct variant *v, struct link *l)
 	l->ssl = SSL_new(server.ctx[v->who]);
 	must(l->ssl && SSL_set_fd(l->ssl, l->sock), "SSL_new");
 	must(SSL_accept(l->ssl) == 1, "SSL_accept");
+	if (conf.version == TLS1_3_VERSION &&
+	    strcmp(SSL_CIPHER_standard_name(SSL_get_current_cipher(l->ssl)),
+		   conf.suite->tls13) != 0)
+		die("the library would not take %s", conf.suite->tls13);
 }
 
 static void give_order(const struct order *order)
@@ -189,7 +203,7 @@ static uint64_t response_size(void)
 static struct sample measure(const struct variant *v)
 {
 	int asked = conf.responses ? conf.warm + conf.responses : 0;
-	struct order order = { conf.responses ? COUNT : DRAIN, asked, 1 };
+	struct order order = { conf.responses ? COUNT : DRAIN, asked, 1, 0 };
 	struct sample s;
 	struct report r;
 	struct link l;
@@ -207,7 +221,7 @@ static struct sample measure(const struct variant *v)
 
 static struct sample measure_at_once(const struct variant *v)
 {
-	struct order order = { DRAIN, 0, conf.connections };
+	struct order order = { DRAIN, 0, conf.connections, conf.slow };
 	struct sample s;
 
 	give_order(&order);
@@ -220,7 +234,7 @@ static struct sample measure_at_once(const struct variant *v)
 static void verify(const struct variant *v)
 {
 	struct order order = { COMPARE, !conf.responses ? 0 :
-			       conf.size < LARGE ? CHECKED : 1, 1 };
+			       conf.size < LARGE ? CHECKED : 1, 1, 0 };
 	uint64_t expected = response_size();
 	struct report r;
 	struct link l;
@@ -261,7 +275,7 @@ static void play_round(int round)
 	memcpy(order, chosen, sizeof(order));
 	shuffle(order);
 	for (unsigned int i = 0; i < n_chosen; i++)
-		samples[order[i]][round] = conf.connections > 1 ?
+		samples[order[i]][round] = conf.connections + conf.slow > 1 ?
 			measure_at_once(&variants[order[i]]) :
 			measure(&variants[order[i]]);
 }
@@ -358,6 +372,7 @@ static void parse(int argc, char **argv)
 		{ "responses", required_argument, NULL, 'p' },
 		{ "warm", required_argument, NULL, 'W' },
 		{ "connections", required_argument, NULL, 'm' },
+		{ "slow", required_argument, NULL, 'S' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "cipher", required_argument, NULL, 'c' },
 		{ "tls", required_argument, NULL, 't' },
@@ -377,6 +392,7 @@ static void parse(int argc, char **argv)
 		case 'p': conf.responses = count_arg(optarg, 0, 99999); break;
 		case 'W': conf.warm = count_arg(optarg, 0, 99999); break;
 		case 'm': conf.connections = count_arg(optarg, 1, 9999); break;
+		case 'S': conf.slow = count_arg(optarg, 1, 9999); break;
 		case 'r': conf.rounds = count_arg(optarg, 1, MAX_ROUNDS); break;
 		case 'c': conf.suite = suite_arg(optarg); break;
 		case 't': conf.version = version_arg(optarg); break;

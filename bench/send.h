@@ -23,6 +23,7 @@ struct conf {
 	int responses;		/* timed, per connection; 0: a bulk transfer */
 	int warm;		/* responses before those */
 	int connections;	/* at once, a bulk transfer on each */
+	int slow;		/* more of them, whose client hardly reads */
 	int rounds;
 	int version;		/* TLS1_2_VERSION or TLS1_3_VERSION */
 	const struct suite *suite;
@@ -46,6 +47,7 @@ struct order {
 	enum mode mode;
 	int responses;		/* to ask for; 0: read until the end */
 	int connections;	/* DRAIN: so many of them at once */
+	int slow;		/* ... and so many before them */
 };
 
 struct report {			/* what the client saw */

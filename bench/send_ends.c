@@ -6,8 +6,10 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <openssl/x509.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,6 +24,10 @@
 #include <unistd.h>
 
 #include <tlssf/tlssf.h>
+
+#define SLOW_BUF	32768	/* SO_RCVBUF of a slow client */
+#define SLOW_BYTES	16384	/* that one of them takes ... */
+#define SLOW_PAUSE	0.001	/* seconds after the one before */
 
 __attribute__((format(printf, 1, 2), noreturn))
 void die(const char *fmt, ...)
@@ -67,14 +73,25 @@ static void pin(unsigned int nth)
 	     "sched_setaffinity");
 }
 
+#ifdef OPENSSL_IS_BORINGSSL
+#define SSL_OP_ENABLE_KTLS 0
+
+/* It chooses for itself in TLS 1.3; accept_link() sees what. */
+static int SSL_CTX_set_ciphersuites(SSL_CTX *ctx, const char *names)
+{
+	(void)ctx;
+	return names != NULL;
+}
+#endif
+
 static SSL_CTX *new_ctx(const SSL_METHOD *method)
 {
 	SSL_CTX *ctx = SSL_CTX_new(method);
 	int ok;
 
 	must(ctx != NULL, "SSL_CTX_new");
-	SSL_CTX_set_min_proto_version(ctx, conf.version);
-	SSL_CTX_set_max_proto_version(ctx, conf.version);
+	SSL_CTX_set_min_proto_version(ctx, (uint16_t)conf.version);
+	SSL_CTX_set_max_proto_version(ctx, (uint16_t)conf.version);
 	if (conf.version == TLS1_3_VERSION)
 		ok = SSL_CTX_set_ciphersuites(ctx, conf.suite->tls13);
 	else
@@ -236,10 +253,38 @@ static bool drain_some(SSL *ssl, struct report *r)
 	return n == 0;
 }
 
+/* Clients that hardly read: a little of one of them, now and then. */
+static void drain_slowly(SSL **slow, int n)
+{
+	static char buf[SLOW_BYTES];
+	static double last;
+	static int next;
+
+	if (!n || now(CLOCK_MONOTONIC) - last < SLOW_PAUSE)
+		return;
+	must(recv(SSL_get_fd(slow[next++ % n]), buf, sizeof(buf),
+		  MSG_TRUNC | MSG_DONTWAIT) != 0, "recv");
+	last = now(CLOCK_MONOTONIC);
+}
+
+static SSL **connect_slow(SSL_CTX *ctx, const struct sockaddr_in *to,
+			  const struct order *o)
+{
+	SSL **slow = calloc((size_t)o->slow + 1, sizeof(SSL *));
+
+	must(slow != NULL, "calloc");
+	for (int i = 0; i < o->slow; i++) {
+		slow[i] = connect_to(ctx, to, o);
+		set_int(SSL_get_fd(slow[i]), SOL_SOCKET, SO_RCVBUF, SLOW_BUF);
+	}
+	return slow;
+}
+
 static struct report receive_many(SSL_CTX *ctx, const struct sockaddr_in *to,
 				  const struct order *o)
 {
 	int epoll = epoll_create1(0), left = o->connections, got;
+	SSL **slow = connect_slow(ctx, to, o);
 	struct report r = { .equal = true };
 	struct epoll_event e[64];
 
@@ -253,11 +298,15 @@ static struct report receive_many(SSL_CTX *ctx, const struct sockaddr_in *to,
 		     "epoll_ctl");
 	}
 	while (left > 0) {
-		got = epoll_wait(epoll, e, 64, -1);
-		must(got > 0, "epoll_wait");
+		got = epoll_wait(epoll, e, 64, o->slow ? 1 : -1);
+		must(got >= 0, "epoll_wait");
 		for (int i = 0; i < got; i++)
 			left -= drain_some(e[i].data.ptr, &r);
+		drain_slowly(slow, o->slow);
 	}
+	for (int i = 0; i < o->slow; i++)
+		disconnect(slow[i]);
+	free(slow);
 	close(epoll);
 	return r;
 }
@@ -273,7 +322,7 @@ static void client(int ctl, const struct sockaddr_in *to)
 	content = mmap(NULL, conf.size, PROT_READ, MAP_SHARED, server.file, 0);
 	must(content != MAP_FAILED, "mmap");
 	while (recv(ctl, &order, sizeof(order), 0) == sizeof(order)) {
-		struct report r = order.connections > 1 ?
+		struct report r = order.connections + order.slow > 1 ?
 			receive_many(ctx, to, &order) :
 			receive(ctx, to, &order);
 
@@ -316,12 +365,25 @@ struct load load_now(void)
 
 /* ---- the server ---- */
 
+static EVP_PKEY *new_key(void)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_EC, NULL);
+	EVP_PKEY *key = NULL;
+
+	must(ctx && EVP_PKEY_keygen_init(ctx) == 1 &&
+	     EVP_PKEY_CTX_set_ec_paramgen_curve_nid(ctx,
+						    NID_X9_62_prime256v1) == 1 &&
+	     EVP_PKEY_keygen(ctx, &key) == 1, "key");
+	EVP_PKEY_CTX_free(ctx);
+	return key;
+}
+
 static void self_sign(SSL_CTX *ctx)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
+	EVP_PKEY *key = new_key();
 	X509 *x = X509_new();
 
-	must(key && x, "key");
+	must(x != NULL, "X509_new");
 	X509_set_version(x, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
 	X509_gmtime_adj(X509_getm_notBefore(x), -3600);

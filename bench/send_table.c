@@ -105,6 +105,9 @@ void print_setting(bool own_net)
 	       conf.suite->name, OpenSSL_version(OPENSSL_VERSION), u.release,
 	       own_net ? "own network namespace" :
 	       "the machine's own loopback: no namespace without root");
+	if (conf.connections + conf.slow > 1)
+		printf("%d connections at once, and %d whose client hardly "
+		       "reads\n", conf.connections, conf.slow);
 	if (conf.wake)
 		printf("client woken once per %d bytes (SO_RCVLOWAT)\n",
 		       conf.wake);
@@ -139,10 +142,10 @@ static void write_row(unsigned int base, unsigned int v, double others)
 		OpenSSL_version(OPENSSL_VERSION), u.release, tlssf_version());
 	fprintf(f, ",\"tls\":\"%s\",\"cipher\":\"%s\",\"size\":%llu"
 		",\"header\":%d,\"responses\":%d,\"connections\":%d"
-		",\"rounds\":%d,\"wake\":%d",
+		",\"slow\":%d,\"rounds\":%d,\"wake\":%d",
 		version_name(), conf.suite->name,
 		(unsigned long long)conf.size, conf.header, conf.responses,
-		conf.connections, conf.rounds, conf.wake);
+		conf.connections, conf.slow, conf.rounds, conf.wake);
 	fprintf(f, ",\"base\":\"%s\",\"unit\":\"%s\"", variants[base].name,
 		unit());
 	write_spread("cpu", cpu_of(v));

@@ -24,10 +24,7 @@ static unsigned char buf[ONE_SEND + 65536];
 
 static void write_all(SSL *ssl, const void *data, size_t len)
 {
-	size_t done;
-
-	must(SSL_write_ex(ssl, data, len, &done) == 1 && done == len,
-	     "SSL_write");
+	must(SSL_write(ssl, data, (int)len) == (int)len, "SSL_write");
 }
 
 static size_t read_file(void *to, size_t cap, uint64_t off)
@@ -65,6 +62,22 @@ static void one_write(struct link *l)
 		used = 0;
 	} while (off < conf.size);
 }
+
+#ifdef OPENSSL_IS_BORINGSSL
+#define ossl_ssize_t ssize_t
+
+static ssize_t SSL_sendfile(SSL *ssl, int fd, off_t off, size_t len, int flags)
+{
+	(void)ssl, (void)fd, (void)off, (void)len, (void)flags;
+	die("BoringSSL has no SSL_sendfile");
+}
+
+/* An EVP_AEAD there, of no use to seal_once(). */
+static const EVP_CIPHER *EVP_chacha20_poly1305(void)
+{
+	die("BoringSSL has no EVP_chacha20_poly1305");
+}
+#endif
 
 static void ssl_sendfile_rest(struct link *l)
 {

@@ -94,6 +94,9 @@ endif()
 
 if(TLSSF_BENCH)
 	sort_sources(bench)
+	if(TLSSF_TLS STREQUAL boringssl)	# a client of nginx
+		list(REMOVE_ITEM programs get)
+	endif()
 	foreach(name IN LISTS programs)
 		add_program(bench ${name} bench_${name} tlssf)
 	endforeach()

@@ -85,10 +85,10 @@ need() {
 			"Debian's names of what is needed: $*" >&2
 		return
 	fi
-	for package; do
+	while read -r package; do
 		[[ $(dpkg-query -Wf '${db:Status-Status}' "$package" \
 			2>/dev/null) == installed* ]] || missing+=("$package")
-	done
+	done < <(printf '%s\n' "$@" | sort -u)
 	[[ ${#missing[@]} -gt 0 ]] || return 0
 	if [[ $(id -u) != 0 ]]; then
 		command -v sudo >/dev/null || die "neither root nor sudo;" \
