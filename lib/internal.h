@@ -196,11 +196,11 @@ enum tl_result { TL_OK, TL_WANT_READ, TL_WANT_WRITE, TL_CLOSED, TL_SYSCALL,
 		 TL_FATAL };
 
 struct tl_info {		/* of an established connection */
-	int version;
-	unsigned int cipher;	/* IANA value */
 	const char *cipher_name;
-	int kernel_cipher;	/* enum tlssf_cipher, or -1 */
-	unsigned int hash_len;	/* of the key schedule: SHA-256 32, -384 48 */
+	uint16_t version;
+	uint16_t cipher;	/* IANA value */
+	int8_t kernel_cipher;	/* enum tlssf_cipher, or -1 */
+	uint8_t hash_len;	/* of the key schedule: SHA-256 32, -384 48 */
 	bool compression, max_fragment;
 };
 
@@ -241,7 +241,9 @@ bool tl_flight_waits(struct ssl_st *ssl); /* post-handshake, unfinished */
 bool tl_holds_back(const struct ssl_st *ssl);
 bool tl_lives(struct ssl_st *ssl);	/* false: inside SSL_free() */
 int tl_stream_kind(struct ssl_st *ssl);	/* NONE, REASON_DTLS or _QUIC */
-void tl_handshake_id(const struct ssl_st *ssl, unsigned char id[64]);
+/* the beginning of our own random: no two handshakes have it in common */
+#define HANDSHAKE_ID	16
+void tl_handshake_id(const struct ssl_st *ssl, unsigned char id[HANDSHAKE_ID]);
 void tl_describe(struct ssl_st *ssl, struct tl_info *info);
 bool tl_kernel_tx(struct ssl_st *ssl);
 bool tl_option_ktls(const struct ssl_st *ssl);
@@ -560,30 +562,32 @@ struct ahead {
 	uint64_t taken;		/* of it, already out */
 };
 
+/* Most of a server's connections are idle: small ones beside each other. */
 struct conn {
 	struct ssl_st *ssl;
 	struct bridge *bridge;		/* NULL: not attached */
 	pid_t pid;			/* of the first use */
-	unsigned char id[64];		/* randoms of the handshake */
-	struct tl_info info;
-	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
-	int named;			/* method asked for, when attached */
-	const struct method *method;	/* NULL: the named one is impossible */
-	int why_not[TLSSF_METHOD_COUNT];
 	int fd;				/* below the write BIO, or -1 */
 	uint64_t socket;		/* its socket_id, or 0 */
-	bool examined;			/* what follows is known */
+	unsigned char id[HANDSHAKE_ID];
+	struct tl_info info;
+	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
+	const struct method *method;	/* NULL: the named one is impossible */
+	uint8_t named;			/* method asked for, when attached */
+	uint8_t why_not[TLSSF_METHOD_COUNT];
+	bool examined;			/* what was found out is known */
 	bool kernel_tx;			/* the kernel seals what is written */
 	bool key_update_breaks;		/* ... and would not survive one */
-	int error, err;			/* last failure: reason, errno */
 	bool dead;
 	bool alert_due, alert_sent;	/* dead, and the peer must hear it */
-	struct ahead ahead;
-	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
-	size_t secret_len;
 	bool observing;			/* the next record that is sealed */
 	bool no_takeover;		/* tried, or known to be impossible */
-	unsigned int attempts;		/* that failed for want of memory */
+	uint8_t attempts;		/* that failed for want of memory */
+	uint8_t error;			/* last failure: reason, and errno */
+	int err;
+	struct ahead ahead;
+	uint8_t secret_len;
+	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
 	struct observed observed;
 	struct takeover *takeover;	/* NULL: not taken over */
 	struct kernel_tx ktx;

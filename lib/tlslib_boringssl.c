@@ -132,14 +132,7 @@ int tl_stream_kind(SSL *ssl)
 	return SSL_is_dtls(ssl) ? TLSSF_REASON_DTLS : TLSSF_REASON_NONE;
 }
 
-void tl_handshake_id(const SSL *ssl, unsigned char id[64])
-{
-	memset(id, 0, 64);
-	SSL_get_client_random(ssl, id, 32);
-	SSL_get_server_random(ssl, id + 32, 32);
-}
-
-static int kernel_cipher(const SSL_CIPHER *cipher)
+static int8_t kernel_cipher(const SSL_CIPHER *cipher)
 {
 	switch (SSL_CIPHER_get_cipher_nid(cipher)) {
 	case NID_aes_128_gcm:
@@ -152,7 +145,7 @@ static int kernel_cipher(const SSL_CIPHER *cipher)
 	return -1;
 }
 
-static unsigned int hash_len(const SSL_CIPHER *cipher)
+static uint8_t hash_len(const SSL_CIPHER *cipher)
 {
 	switch (SSL_CIPHER_get_prf_nid(cipher)) {
 	case NID_sha256:
@@ -169,7 +162,7 @@ void tl_describe(SSL *ssl, struct tl_info *info)
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
 
 	*info = (struct tl_info){
-		.version = SSL_version(ssl),
+		.version = (uint16_t)SSL_version(ssl),
 		.cipher_name = "",
 		.kernel_cipher = -1,
 	};

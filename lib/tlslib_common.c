@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -156,6 +157,16 @@ int tl_ctx_check(const SSL_CTX *ctx)
 bool tl_is_server(const SSL *ssl)
 {
 	return SSL_is_server(ssl);
+}
+
+/* Nothing there yet: zeros. */
+void tl_handshake_id(const SSL *ssl, unsigned char id[HANDSHAKE_ID])
+{
+	memset(id, 0, HANDSHAKE_ID);
+	if (SSL_is_server(ssl))
+		SSL_get_server_random(ssl, id, HANDSHAKE_ID);
+	else
+		SSL_get_client_random(ssl, id, HANDSHAKE_ID);
 }
 
 bool tl_sent_shutdown(const SSL *ssl)

@@ -166,14 +166,8 @@ int tl_stream_kind(SSL *ssl)
 	return TLSSF_REASON_NONE;
 }
 
-void tl_handshake_id(const SSL *ssl, unsigned char id[64])
-{
-	SSL_get_client_random(ssl, id, 32);
-	SSL_get_server_random(ssl, id + 32, 32);
-}
-
 /* ARIA and SM4 suites: no OpenSSL gives these to the kernel. */
-static int kernel_cipher(const SSL_CIPHER *cipher)
+static int8_t kernel_cipher(const SSL_CIPHER *cipher)
 {
 	const char *name = SSL_CIPHER_get_name(cipher);
 
@@ -192,11 +186,11 @@ static int kernel_cipher(const SSL_CIPHER *cipher)
 	return -1;
 }
 
-static unsigned int hash_len(const SSL_CIPHER *cipher)
+static uint8_t hash_len(const SSL_CIPHER *cipher)
 {
 	const EVP_MD *md = SSL_CIPHER_get_handshake_digest(cipher);
 
-	return md ? (unsigned int)EVP_MD_get_size(md) : 0;
+	return md ? (uint8_t)EVP_MD_get_size(md) : 0;
 }
 
 void tl_describe(SSL *ssl, struct tl_info *info)
@@ -205,7 +199,7 @@ void tl_describe(SSL *ssl, struct tl_info *info)
 	const SSL_SESSION *session = SSL_get_session(ssl);
 
 	*info = (struct tl_info){
-		.version = SSL_version(ssl),
+		.version = (uint16_t)SSL_version(ssl),
 		.cipher_name = "",
 		.kernel_cipher = -1,
 		.compression = SSL_get_current_compression(ssl),

@@ -427,7 +427,8 @@ static int main_reason(const struct conn *c)
 
 static void describe_why_not(const struct conn *c, struct tlssf_status *st)
 {
-	memcpy(st->why_not, c->why_not, sizeof(st->why_not));
+	for (int i = 0; i < TLSSF_METHOD_COUNT; i++)
+		st->why_not[i] = c->why_not[i];
 	if (c->method != &tlssf_method_ktls || c->kernel_tx)
 		return;
 	st->why_not[TLSSF_METHOD_KTLS] = TLSSF_REASON_NOT_YET;
