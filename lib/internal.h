@@ -2,7 +2,7 @@
 /*
  * The only private header. Arrows run one way:
  *
- *   tlssf.c -> conn.c -> method_*.c, bridge.c -> takeover.c, resend.c
+ *   tlssf.c, ctx.c -> conn.c -> method_*.c, bridge.c -> takeover.c, resend.c
  *          -> keysched.c, record.c -> probe.c, reason.c -> sys.c, tlslib_*.c
  *
  * Only sys.c and kernel_key.c see kernel headers, only tlslib_*.c and bridge*.c
@@ -209,12 +209,15 @@ bool tl_small_fragments(struct ssl_st *ssl);
 
 enum tl_result tl_result_of(const struct ssl_st *ssl, int r);
 
+#define DEFAULT_PER_CALL	(1u << 20)	/* options.max_per_call */
+
 /* Settings that tlssf_ctx_init() leaves on an SSL_CTX. */
 struct ctx_conf {
 	struct tlssf_options options;
 	bool app_ktls;		/* SSL_OP_ENABLE_KTLS was the application's */
 	bool drop_ktls13;	/* clear it for TLS 1.3 */
 	bool kernel_rekeys;	/* TLS 1.3, as seen by tlssf_ctx_init() */
+	bool keylog;		/* ours has been set, in front of next_keylog */
 	void (*early)(struct ssl_st *ssl); /* called during a handshake */
 	/* our side's first application traffic secret, TLS 1.3 */
 	void (*secret)(struct ssl_st *ssl, const unsigned char *secret,

@@ -330,6 +330,30 @@ START_TEST(init_again)
 }
 END_TEST
 
+/* OpenSSL need not write a key log that nobody reads. */
+START_TEST(no_keylog)
+{
+	struct tlssf_options o = { .size = sizeof(o), .attach_late = 1,
+				   .method = TLSSF_METHOD_USERSPACE };
+	struct link_conf conf = { .ctx = plain_ctx(true) };
+	bool later = _i;
+
+	lines[0] = 0;
+	SSL_CTX_set_keylog_callback(conf.ctx, app_log);
+	ck_assert_int_eq(tlssf_ctx_init(conf.ctx, &o), 0);
+	ck_assert(SSL_CTX_get_keylog_callback(conf.ctx) == app_log);
+	if (later) {
+		o.method = TLSSF_METHOD_AUTO;
+		ck_assert_int_eq(tlssf_ctx_init(conf.ctx, &o), 0);
+		ck_assert(SSL_CTX_get_keylog_callback(conf.ctx) != app_log);
+	}
+	link_open(&life, &conf);
+	SSL_CTX_free(conf.ctx);
+	ck_assert_uint_eq(lines[0], 1);
+	life_ends_well(&life);
+}
+END_TEST
+
 static int on_name(SSL *ssl, int *alert, void *other)
 {
 	(void)alert;
@@ -377,6 +401,7 @@ int main(void)
 	tcase_add_loop_test(tc, bio_replaced, 0, 3 * 2);
 	tcase_add_loop_test(tc, bio_replaced_when_full, 0, 2);
 	tcase_add_loop_test(tc, init_again, 0, 2);
+	tcase_add_loop_test(tc, no_keylog, 0, 2);
 	tcase_add_loop_test(tc, other_ctx_by_name, 0, 8);
 	tc = add_case(suite, "process", 60);
 	tcase_add_checked_fixture(tc, setup, teardown);

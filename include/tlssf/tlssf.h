@@ -157,10 +157,11 @@ struct tlssf_options {
 	int attach_late;	/* 1: our BIO is not put in during the
 				 * handshake but by the first call for the
 				 * connection, so that one without such a call
-				 * costs nothing (except where the TLS library
-				 * may give its keys to the kernel); for
-				 * applications that finish each SSL_write()
-				 * before they call us */
+				 * costs only the key log of its handshake, and
+				 * with TLSSF_METHOD_USERSPACE nothing (except
+				 * where the TLS library may give its keys to
+				 * the kernel); for applications that finish
+				 * each SSL_write() before they call us */
 };
 
 /*
@@ -275,7 +276,8 @@ struct tlssf_caps {
  * machine, so that no probe happens inside a send; switches on the library's
  * kernel TLS (SSL_OP_ENABLE_KTLS) where that is safe; installs a keylog
  * callback that calls the one it finds (set yours before), and by which each
- * connection is watched from its handshake on. Do it for each context that
+ * connection is watched from its handshake on (not with TLSSF_METHOD_USERSPACE
+ * and attach_late). Do it for each context that
  * SNI may switch to. `options` may be NULL (defaults) and is copied; a second
  * call changes the options only.
  * Returns 0, or TLSSF_ERROR with errno EINVAL (NULL ctx, bad options),
