@@ -107,28 +107,35 @@ static void use_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 	conf->keylog = true;
 }
 
-int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
+static int prepare(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 {
 	struct ctx_conf *conf;
 	int r = ctx ? check_options(options) : -EINVAL;
 
-	tl_clear_errors();
 	if (!r)
 		r = tl_ctx_check(ctx);
-	if (r) {
-		errno = -r;
-		return TLSSF_ERROR;
-	}
+	if (r)
+		return r;
 	conf = tl_ctx_conf(ctx);
 	if (!conf)
 		conf = new_conf(ctx);
-	if (!conf) {
-		errno = ENOMEM;
-		return TLSSF_ERROR;
-	}
+	if (!conf)
+		return -ENOMEM;
 	copy_options(conf, options);
 	use_keylog(ctx, conf);
 	set_up_ktls(ctx, conf);
-	tl_clear_errors();
 	return 0;
+}
+
+int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
+{
+	int r;
+
+	tl_clear_errors();
+	r = prepare(ctx, options);
+	tl_clear_errors();
+	if (!r)
+		return 0;
+	errno = -r;
+	return TLSSF_ERROR;
 }

@@ -365,7 +365,7 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 	}
 	size = status->size < sizeof(st) ? status->size : sizeof(st);
 	if (tlssf_conn_state(ssl, &c))
-		return TLSSF_ERROR;
+		return leave(NULL, TLSSF_ERROR);
 	retry_ms = c->retry_ms;
 	if (!c->examined && tl_ready(ssl))
 		tlssf_conn_enter(ssl, &c);

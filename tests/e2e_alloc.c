@@ -123,6 +123,7 @@ static struct file file;
 static struct tlssf_job job;
 static bool lost;		/* the connection: an error that stays */
 static int errors;		/* that did not stay */
+static bool queued;		/* an error of OpenSSL's, left behind by us */
 
 static void wait_a_little(void)
 {
@@ -137,11 +138,15 @@ static bool stays(void)
 	struct tlssf_status st = { .size = sizeof(st) };
 
 	/* without the memory for a status there is no connection state */
-	return tlssf_status(l.ssl, &st) == 0 && st.dead;
+	bool dead = tlssf_status(l.ssl, &st) == 0 && st.dead;
+
+	queued |= ERR_peek_error() != 0;
+	return dead;
 }
 
 static bool again(ssize_t n, int *tries)
 {
+	queued |= ERR_peek_error() != 0;
 	if (n == TLSSF_WANT_WRITE)
 		wait_a_little();
 	else if (n == TLSSF_ERROR)
@@ -271,6 +276,7 @@ static int run_connection(int i, long n)
 	atomic_store(&countdown, n);
 	scenario();
 	fired = atomic_exchange(&countdown, 0) == 0;
+	ck_assert(!queued);
 	ERR_clear_error();
 	ck_assert_msg(errors <= MAX_ERRORS, "no end of errors: %s",
 		      tlssf_strerror(l.ssl));
@@ -293,7 +299,9 @@ static int run_init(int i, long n)
 	atomic_store(&countdown, n);
 	r = tlssf_ctx_init(conf.ctx, &o);
 	err = errno;
+	queued = ERR_peek_error() != 0;
 	fired = atomic_exchange(&countdown, 0) == 0;
+	ck_assert(!queued);
 	if (r) {
 		ck_assert(fired);
 		ck_assert_int_eq(err, ENOMEM);
