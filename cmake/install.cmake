@@ -43,7 +43,7 @@ install(TARGETS tlssf tlssf_static EXPORT tlssf-${TLSSF_TLS}-targets
 install(EXPORT tlssf-${TLSSF_TLS}-targets NAMESPACE tlssf::
 	DESTINATION ${package})
 write_basic_package_version_file(tlssf-config-version.cmake
-	COMPATIBILITY SameMinorVersion)
+	COMPATIBILITY SameMajorVersion)	# the soname
 install(FILES cmake/tlssf-config.cmake cmake/FindBoringSSL.cmake
 	${PROJECT_BINARY_DIR}/tlssf-config-version.cmake
 	DESTINATION ${package})

@@ -9,33 +9,28 @@
 #define KEY_RECORDS_MIN		16u	/* less leaves no room for the rest */
 #define PAYLOAD_MIN		64u	/* of the kernel, with TLS 1.2 */
 
-static int check_options(const struct tlssf_options *o)
-{
-	struct tlssf_options all = { 0 };
+/* What a caller's options must have at least. */
+#define OPTIONS_LEAST	(offsetof(struct tlssf_options, method) + sizeof(int))
 
-	if (!o)
-		return 0;
-	if (o->size < sizeof(o->size) + sizeof(o->method) ||
-	    o->size > sizeof(*o))
+/* The caller's options, or the defaults: 0, -EINVAL. */
+static int take_options(struct tlssf_options *to,
+			const struct tlssf_options *from)
+{
+	memset(to, 0, sizeof(*to));
+	if (from && tlssf_sized_check(from, OPTIONS_LEAST, sizeof(*from)))
 		return -EINVAL;
-	memcpy(&all, o, o->size);
-	return all.method < TLSSF_METHOD_AUTO ||
-	       all.method >= TLSSF_METHOD_COUNT ||
-	       all.key_update < TLSSF_KEY_UPDATE_END ||
-	       all.key_update >= TLSSF_KEY_UPDATE_COUNT ||
-	       (all.key_records && all.key_records < KEY_RECORDS_MIN) ||
-	       (all.max_payload_len && all.max_payload_len < PAYLOAD_MIN) ||
-	       all.max_payload_len > RECORD_MAX ?
+	if (from)
+		tlssf_sized_get(to, from, sizeof(*to));
+	if (!to->max_per_call)
+		to->max_per_call = DEFAULT_PER_CALL;
+	return to->method < TLSSF_METHOD_AUTO ||
+	       to->method >= TLSSF_METHOD_COUNT ||
+	       to->key_update < TLSSF_KEY_UPDATE_END ||
+	       to->key_update >= TLSSF_KEY_UPDATE_COUNT ||
+	       (to->key_records && to->key_records < KEY_RECORDS_MIN) ||
+	       (to->max_payload_len && to->max_payload_len < PAYLOAD_MIN) ||
+	       to->max_payload_len > RECORD_MAX ?
 	       -EINVAL : 0;
-}
-
-static void copy_options(struct ctx_conf *conf, const struct tlssf_options *o)
-{
-	memset(&conf->options, 0, sizeof(conf->options));
-	if (o)
-		memcpy(&conf->options, o, o->size);
-	if (!conf->options.max_per_call)
-		conf->options.max_per_call = DEFAULT_PER_CALL;
 }
 
 /*
@@ -109,8 +104,9 @@ static void use_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 
 static int prepare(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 {
+	struct tlssf_options all;
 	struct ctx_conf *conf;
-	int r = ctx ? check_options(options) : -EINVAL;
+	int r = ctx ? take_options(&all, options) : -EINVAL;
 
 	if (!r)
 		r = tl_ctx_check(ctx);
@@ -121,7 +117,7 @@ static int prepare(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 		conf = new_conf(ctx);
 	if (!conf)
 		return -ENOMEM;
-	copy_options(conf, options);
+	conf->options = all;
 	use_keylog(ctx, conf);
 	set_up_ktls(ctx, conf);
 	return 0;

@@ -178,6 +178,14 @@ int tlssf_record_check(const struct kernel_key *key, const unsigned char *rec,
 		       size_t len, const unsigned char *plain,
 		       size_t plain_len);
 
+/* ---- sized.c: structs of the caller's, by whatever header ---- */
+/* At least `least` bytes, and zero where we know it no more: 0, -EINVAL. */
+int tlssf_sized_check(const void *s, size_t least, size_t known);
+/* What both sides know of it; the rest becomes zero. */
+void tlssf_sized_get(void *to, const void *from, size_t known);
+/* Likewise, to the caller's, whose size becomes that of what was filled. */
+void tlssf_sized_put(void *to, void *from, size_t known);
+
 /* ---- reason.c ---- */
 bool tlssf_tracing(void);
 void tlssf_trace(const void *ssl, const char *fmt, ...)

@@ -447,8 +447,6 @@ int tlssf_probe(struct tlssf_caps *caps)
 	all.library = tl_library();
 	all.library_ktls = tl_library_ktls() ? TLSSF_YES : TLSSF_NO;
 	all.library_rekey = tl_library_rekey() ? TLSSF_YES : TLSSF_NO;
-	all.size = caps->size;
-	memcpy(caps, &all,
-	       caps->size < sizeof(all) ? caps->size : sizeof(all));
+	tlssf_sized_put(caps, &all, sizeof(all));
 	return 0;
 }

@@ -7,6 +7,11 @@
 
 #include "internal.h"
 
+/* What a caller's struct must have at least; a job, all of version 0.1. */
+#define END_OF(type, member)	(offsetof(struct type, member) + sizeof(int))
+#define JOB_LEAST		END_OF(tlssf_job, then_flush)
+#define STATUS_LEAST		END_OF(tlssf_status, method)
+
 /* ---- waiting on a blocking socket ---- */
 
 /* False when SO_SNDTIMEO has run out. Never spins: every turn sleeps. */
@@ -167,7 +172,8 @@ static int check_job(struct conn *c, const struct tlssf_job *j)
 	uint64_t size, total;
 	int r;
 
-	if (!j || j->size < sizeof(*j) || (j->header_len && !j->header) ||
+	if (!j || tlssf_sized_check(j, JOB_LEAST, sizeof(*j)) ||
+	    (j->header_len && !j->header) ||
 	    (j->trailer_len && !j->trailer) || j->off < 0 ||
 	    __builtin_add_overflow(j->file_len, (uint64_t)j->off, &size) ||
 	    size > INT64_MAX ||
@@ -353,26 +359,25 @@ static void describe(struct conn *c, struct tlssf_status *st)
 /* Attaches where the handshake is done, but is no failure where it is not. */
 int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 {
-	struct tlssf_status st = { .cipher_name = "" };
+	struct tlssf_status st;
 	unsigned int retry_ms = 0;
 	struct conn *c = NULL;
-	size_t size;
 
 	tl_clear_errors();
-	if (!status || status->size < sizeof(size) + sizeof(int)) {
+	if (!status || status->size < STATUS_LEAST) {
 		errno = EINVAL;
 		return TLSSF_ERROR;
 	}
-	size = status->size < sizeof(st) ? status->size : sizeof(st);
 	if (tlssf_conn_state(ssl, &c))
 		return leave(NULL, TLSSF_ERROR);
+	memset(&st, 0, sizeof(st));	/* room for later members, too */
+	st.cipher_name = "";
 	retry_ms = c->retry_ms;
 	if (!c->examined && tl_ready(ssl))
 		tlssf_conn_enter(ssl, &c);
 	c->retry_ms = retry_ms;
 	describe(c, &st);
-	st.size = size;
-	memcpy(status, &st, size);
+	tlssf_sized_put(status, &st, sizeof(st));
 	return leave(NULL, 0);
 }
 
@@ -380,5 +385,7 @@ const char *tlssf_strerror(const struct ssl_st *ssl)
 {
 	const struct conn *c = ssl ? tl_conn(ssl) : NULL;
 
+	if (!c && errno == ELIBBAD)	/* of tlssf_ctx_init() */
+		return tlssf_reason_text(TLSSF_REASON_WRONG_LIBRARY);
 	return c ? tlssf_reason_text(c->error) : strerror(errno);
 }

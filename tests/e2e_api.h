@@ -15,5 +15,6 @@ void api_own_file(void);	/* for this test, to be changed */
 void api_still_works(void);
 void add_order_tests(TCase *tc);
 void add_bio_tests(TCase *tc);
+void add_size_tests(TCase *tc);
 
 #endif

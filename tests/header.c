@@ -1,6 +1,64 @@
 /* SPDX-License-Identifier: MIT */
-/* The public header alone: compiled as C11 and as C++11 by scripts/header. */
+/*
+ * The public header alone: compiled as C11 and as C++11 by scripts/header; and
+ * its ABI, which may only grow: a line here that fails breaks programs that
+ * were built before.
+ */
 #include <tlssf/tlssf.h>
+
+#include <assert.h>
+
+#define VALUE(name, value) static_assert(TLSSF_##name == (value), #name)
+
+/* One behind each place where somebody might put another one in. */
+VALUE(ERROR, -1);
+VALUE(WANT_READ, -2);
+VALUE(WANT_WRITE, -3);
+VALUE(METHOD_USERSPACE, 3);
+VALUE(METHOD_COUNT, 4);		/* sizes of arrays */
+VALUE(ARIA_256_GCM, 7);
+VALUE(CIPHER_COUNT, 8);
+VALUE(KEY_UPDATE_USERSPACE, 1);
+VALUE(YES, 2);
+VALUE(ULP_LOADED, 3);
+VALUE(REASON_NOT_ASKED, 1);
+VALUE(REASON_QUIC, 5);
+VALUE(REASON_ULP_ABSENT, 10);
+VALUE(REASON_MAX_FRAGMENT, 16);
+VALUE(REASON_PADDING, 23);
+VALUE(REASON_ARGUMENT, 24);
+VALUE(REASON_FILE_READ, 28);
+VALUE(REASON_WRONG_LIBRARY, 34);
+VALUE(REASON_PEER_GONE, 35);
+VALUE(REASON_KEY_LIMIT, 39);
+
+#if defined(__LP64__) && (defined(__x86_64__) || defined(__aarch64__))
+#define PLACE(type, member, at) \
+	static_assert(offsetof(struct type, member) == (at), #member)
+
+PLACE(tlssf_options, method, 8);
+PLACE(tlssf_options, key_update, 32);
+PLACE(tlssf_options, key_records, 40);
+PLACE(tlssf_options, max_payload_len, 56);
+PLACE(tlssf_options, attach_late, 68);
+PLACE(tlssf_job, header, 8);
+PLACE(tlssf_job, fd, 24);
+PLACE(tlssf_job, trailer_len, 56);
+PLACE(tlssf_job, done, 64);
+PLACE(tlssf_job, then_flush, 76);
+PLACE(tlssf_status, method, 8);
+PLACE(tlssf_status, why_not, 16);
+PLACE(tlssf_status, cipher_name, 48);
+PLACE(tlssf_status, records, 96);
+PLACE(tlssf_status, buffered, 144);
+PLACE(tlssf_status, retry_ms, 152);
+PLACE(tlssf_status, zerocopy, 168);
+PLACE(tlssf_cap, verified, 8);
+PLACE(tlssf_caps, ulp, 8);
+PLACE(tlssf_caps, tls13, 108);
+PLACE(tlssf_caps, library, 216);
+PLACE(tlssf_caps, library_rekey, 228);
+#endif
 
 /* Called by nobody; takes each declaration at its word. */
 int header_test(struct ssl_st *ssl, struct ssl_ctx_st *ctx, int fd);

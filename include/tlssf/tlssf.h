@@ -15,12 +15,22 @@
  *    connection whose keys the kernel has, a KeyUpdate ends the connection with
  *    a fatal alert and the reason TLSSF_REASON_REKEY, never with wrong data.
  *    The option key_update leaves such connections to user space instead,
- *    which always follows. (OpenSSL 3.0's own kernel TLS cannot on any Linux:
- *    AUTO does not use it for TLS 1.3.)
+ *    which always follows. (The kernel TLS of OpenSSL 3.0 and 3.1 cannot on any
+ *    Linux: AUTO does not use it for TLS 1.3 unless the application has set
+ *    SSL_OP_ENABLE_KTLS itself.)
+ *
+ * Words: to seal is to encrypt and authenticate a record. A method is "named"
+ * when the options ask for it. An error is "sticky" when the connection is dead
+ * and each later call fails the same way.
  *
  * Threads: any thread may use any connection, one thread at a time per
  * connection, as with SSL. Every call clears the thread's OpenSSL error queue
- * on entry and leaves it empty; SSL_get_error() means nothing after our calls.
+ * on entry and leaves it empty (those for names and texts leave it alone);
+ * SSL_get_error() means nothing after our calls.
+ *
+ * Versions: members and reasons are only added at the end, so a program runs
+ * with a later library of the same soname, whose structs are longer, and with
+ * an earlier one as long as what that does not know is zero (else EINVAL).
  */
 #ifndef TLSSF_H
 #define TLSSF_H
@@ -60,7 +70,8 @@ enum tlssf_method {
 enum tlssf_reason {
 	TLSSF_REASON_NONE = 0,
 	/* why not this method */
-	TLSSF_REASON_NOT_ASKED,		/* another method was named */
+	TLSSF_REASON_NOT_ASKED,		/* another method was named, or a
+					 * faster one was taken */
 	TLSSF_REASON_NOT_YET,		/* too little sent so far: a large
 					 * send will take the keys over */
 	TLSSF_REASON_HANDSHAKE,		/* handshake unfinished, early data */
@@ -76,7 +87,8 @@ enum tlssf_reason {
 	TLSSF_REASON_REKEY,		/* KeyUpdate would break (or broke) it */
 	TLSSF_REASON_OPTION_OFF,	/* SSL_OP_ENABLE_KTLS was not set */
 	TLSSF_REASON_COMPRESSION,	/* TLS compression in use */
-	TLSSF_REASON_MAX_FRAGMENT,	/* max_fragment_length negotiated */
+	TLSSF_REASON_MAX_FRAGMENT,	/* max_fragment_length negotiated, or a
+					 * small max_send_fragment set */
 	TLSSF_REASON_REFUSED,		/* library or kernel said no: padding,
 					 * max_send_fragment, full socket */
 	TLSSF_REASON_KERNEL_KEYS,	/* the kernel already holds the keys */
@@ -86,23 +98,24 @@ enum tlssf_reason {
 	TLSSF_REASON_SEQUENCE_NOT_FOUND, /* a record sealed here did not open
 					 * with the keys that we derived */
 	TLSSF_REASON_PADDING,		/* records are padded */
-	/* errors of the caller: nothing was sent, the connection is usable */
+	/* errors of the caller: the connection stays usable */
 	TLSSF_REASON_ARGUMENT,		/* NULL, negative, overflow, size */
 	TLSSF_REASON_BAD_FD,		/* fd closed or not readable */
 	TLSSF_REASON_NOT_REGULAR,	/* fd is not a regular file */
 	TLSSF_REASON_FILE_TRUNCATED,	/* file shorter than promised */
 	TLSSF_REASON_FILE_READ,		/* reading the file failed */
-	TLSSF_REASON_NO_MEMORY,
+	TLSSF_REASON_NO_MEMORY,		/* memory ran out */
 	TLSSF_REASON_PENDING_WRITE,	/* SSL_write is unfinished: repeat it */
 	TLSSF_REASON_PENDING_SEND,	/* other fd or offset than after WANT */
 	TLSSF_REASON_SHUT_DOWN,		/* close_notify was sent */
-	TLSSF_REASON_FORKED,		/* state belongs to the parent process */
-	TLSSF_REASON_WRONG_LIBRARY,	/* SSL of another libssl */
+	TLSSF_REASON_FORKED,		/* first used in another process */
+	TLSSF_REASON_WRONG_LIBRARY,	/* SSL_CTX of another libssl */
 	/* errors of the connection: sticky, the connection is dead */
 	TLSSF_REASON_PEER_GONE,		/* EPIPE, ECONNRESET, closed */
 	TLSSF_REASON_IO,		/* other error of the transport */
 	TLSSF_REASON_TLS,		/* the TLS library failed */
-	TLSSF_REASON_INTERRUPTED,	/* errno 512: the kernel cut a record */
+	TLSSF_REASON_INTERRUPTED,	/* a signal made the kernel cut a
+					 * record (its errno is 512) */
 	TLSSF_REASON_KEY_LIMIT,		/* as many records as one key may
 					 * protect, and no way to a new key */
 	TLSSF_REASON_COUNT
@@ -132,19 +145,21 @@ struct tlssf_options {
 	size_t max_per_call;	/* bytes that one call sends at most on a
 				 * non-blocking socket; 0: 1 MiB */
 	size_t max_buffered;	/* bytes of sealed, unsent records that the
-				 * whole process may hold before calls answer
-				 * WANT_WRITE; 0: no limit */
+				 * whole process may hold before calls on non-
+				 * blocking sockets answer WANT_WRITE; 0: no
+				 * limit */
 	int key_update;		/* enum tlssf_key_update, for TLS 1.3 */
 	int drop_padding;	/* 1: records that the TLS library pads after
 				 * the kernel has taken over go out without
 				 * their padding; 0: that ends the connection,
 				 * reason TLSSF_REASON_PADDING */
-	uint64_t key_records;	/* TLS 1.3 records that the kernel may protect
-				 * with one key before we ask for a KeyUpdate;
-				 * 0: what RFC 8446, 5.5 allows */
-	uint64_t takeover_from;	/* bytes that AUTO sends on a connection
-				 * before it takes the keys over, which costs
-				 * more than it gains on a short one; 0: 96
+	uint64_t key_records;	/* TLS 1.3 records that the kernel, or we, may
+				 * protect with one key before we send a
+				 * KeyUpdate; 0: what RFC 8446, 5.5 allows;
+				 * else at least 16 */
+	uint64_t takeover_from;	/* AUTO takes the keys over in the send that
+				 * brings a connection to so many bytes: for
+				 * fewer it costs more than it gains; 0: 96
 				 * KiB, as measured; UINT64_MAX: never */
 	size_t max_payload_len;	/* plaintext bytes in a record of the kernel's,
 				 * 64 to 16384 (TLS_TX_MAX_PAYLOAD_LEN, Linux
@@ -156,12 +171,12 @@ struct tlssf_options {
 				 * records that it cannot open */
 	int attach_late;	/* 1: our BIO is not put in during the
 				 * handshake but by the first call for the
-				 * connection, so that one without such a call
-				 * costs only the key log of its handshake, and
-				 * with TLSSF_METHOD_USERSPACE nothing (except
-				 * where the TLS library may give its keys to
-				 * the kernel); for applications that finish
-				 * each SSL_write() before they call us */
+				 * connection: one without such a call costs a
+				 * small struct and its key log, and nothing
+				 * with TLSSF_METHOD_USERSPACE (except where
+				 * the TLS library may give its keys to the
+				 * kernel); for applications that finish each
+				 * SSL_write() before they call us */
 };
 
 /*
@@ -191,7 +206,8 @@ struct tlssf_job {
 
 /* What tlssf_status() tells of a connection. */
 struct tlssf_status {
-	size_t size;		/* in: sizeof(struct tlssf_status) */
+	size_t size;		/* in: sizeof(struct tlssf_status); out: how
+				 * much of it was filled */
 	int method;		/* enum tlssf_method in force; AUTO: none yet */
 	int reason;		/* why no faster method: enum tlssf_reason */
 	int why_not[TLSSF_METHOD_COUNT]; /* reason for each method not taken;
@@ -204,9 +220,10 @@ struct tlssf_status {
 	int kernel_tx;		/* 1: the kernel seals what is written */
 	int takeover;		/* 1: the keys were taken over: given to the
 				 * kernel or, with AUTO, used by ourselves */
-	uint64_t bytes[TLSSF_METHOD_COUNT];   /* plaintext by method */
-	uint64_t records[TLSSF_METHOD_COUNT]; /* records by method; in the
-				 * kernel's case read back from it */
+	uint64_t bytes[TLSSF_METHOD_COUNT];   /* plaintext of our calls, by
+				 * method */
+	uint64_t records[TLSSF_METHOD_COUNT]; /* records by method; the
+				 * kernel's count, so SSL_write()'s, too */
 	uint64_t calls;		/* times that a tlssf call asked the kernel
 				 * or BIO to send or to tell its queue */
 	uint64_t rekeys;	/* KeyUpdates of our direction while the
@@ -258,13 +275,15 @@ struct tlssf_cap {
 
 /* What this machine and TLS library can do. */
 struct tlssf_caps {
-	size_t size;		/* in: sizeof(struct tlssf_caps) */
+	size_t size;		/* in: sizeof(struct tlssf_caps); out: how
+				 * much of it was filled */
 	int ulp;		/* enum tlssf_ulp */
 	struct tlssf_cap tls12[TLSSF_CIPHER_COUNT];
 	struct tlssf_cap tls13[TLSSF_CIPHER_COUNT];
 	int rekey;		/* enum tlssf_tristate, TLS 1.3 (Linux 6.14) */
-	int zerocopy_ro;	/* TLS_TX_ZEROCOPY_RO settable (Linux 5.19) */
-	int max_payload_len;	/* TLS_TX_MAX_PAYLOAD_LEN (Linux 6.19) */
+	int zerocopy_ro;	/* enum tlssf_tristate: TLS_TX_ZEROCOPY_RO can
+				 * be set (Linux 5.19) */
+	int max_payload_len;	/* likewise TLS_TX_MAX_PAYLOAD_LEN (6.19) */
 	const char *library;	/* "OpenSSL 3.0.17 ...": run-time libssl */
 	int library_ktls;	/* enum tlssf_tristate: built with it */
 	int library_rekey;	/* enum tlssf_tristate: its kernel TLS
@@ -277,9 +296,10 @@ struct tlssf_caps {
  * kernel TLS (SSL_OP_ENABLE_KTLS) where that is safe; installs a keylog
  * callback that calls the one it finds (set yours before), and by which each
  * connection is watched from its handshake on (not with TLSSF_METHOD_USERSPACE
- * and attach_late). Do it for each context that
- * SNI may switch to. `options` may be NULL (defaults) and is copied; a second
- * call changes the options only.
+ * and attach_late). Do it for each context that SNI may switch to. `options`
+ * may be NULL (defaults) and is copied; a second call replaces the options. A
+ * method that is named decides about the library's kernel TLS, too: KTLS and
+ * USERSPACE switch it off.
  * Returns 0, or TLSSF_ERROR with errno EINVAL (NULL ctx, bad options),
  * ENOMEM, or ELIBBAD (ctx belongs to another libssl than the one we are
  * linked with); then nothing has been changed.
@@ -300,14 +320,14 @@ int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options);
  * off when the socket is ready (len may change). Until then the fd must stay
  * open and SSL_write() keeps its place in the order.
  * TLSSF_ERROR with errno: EINVAL (argument; not a regular file; handshake
- * unfinished, EAGAIN is never used for that), EBADF, EIO and other errors of
+ * unfinished; another piece than after WANT), EBADF, EIO and other errors of
  * reading the file, ENOMEM, EBUSY (an SSL_write is unfinished), EOPNOTSUPP
  * (the method that was named is impossible; DTLS, QUIC), EPERM (another
  * process), EPIPE after shutdown: not sticky, nothing was sent; ENOMEM is
  * sticky where a record that was sealed already could not be kept. EPIPE,
- * ECONNRESET, EBADMSG, EBADF (the SSL's descriptor is closed, or another socket
- * by now) and other errors of the connection are sticky: each later call fails
- * the same way and so does SSL_write().
+ * ECONNRESET, ETIMEDOUT, EPROTO, EBADMSG, EBADF (the SSL's descriptor is
+ * closed, or another socket by now) and other errors of the connection are
+ * sticky: each later call fails the same way and so does SSL_write().
  */
 ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len);
 
@@ -319,7 +339,7 @@ ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len);
  * SO_SNDTIMEO; a non-blocking one also after max_per_call bytes with the
  * socket still writable: then status.retry_ms is 1, call again soon.
  * A file shorter than promised: TLSSF_ERROR with errno ENODATA and reason
- * TLSSF_REASON_FILE_TRUNCATED; not sticky, and nothing is left unsealed.
+ * TLSSF_REASON_FILE_TRUNCATED; not sticky, and no record is left open.
  */
 int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job);
 
@@ -327,8 +347,8 @@ int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job);
  * Wait until nothing that was accepted is queued above TCP, neither here nor
  * in the kernel's TLS layer. Returns 0 when that holds, TLSSF_WANT_WRITE
  * (see status.retry_ms; a blocking socket waits itself, up to SO_SNDTIMEO), or
- * TLSSF_ERROR. With a memory or custom BIO: 0 once all is in the BIO and
- * BIO_flush() succeeded.
+ * TLSSF_ERROR, as tlssf_send(). With a memory or custom BIO: 0 once all is in
+ * the BIO and BIO_flush() succeeded.
  */
 int tlssf_flush(struct ssl_st *ssl);
 
@@ -336,14 +356,15 @@ int tlssf_flush(struct ssl_st *ssl);
  * Send close_notify and flush. Returns 0 when both are done, and again 0 when
  * repeated: then close() loses nothing (unless the peer's data lies unread in
  * the socket: TCP answers that with a reset; read it first). Does not wait for
- * the peer's close_notify. With quiet shutdown set it only flushes. After a
- * connection error: TLSSF_ERROR.
+ * the peer's close_notify. With quiet shutdown set it only flushes. Else
+ * TLSSF_WANT_WRITE or _READ, or TLSSF_ERROR: after an error of the connection,
+ * in an unfinished handshake (EINVAL) or SSL_write() (EBUSY).
  */
 int tlssf_shutdown(struct ssl_st *ssl);
 
 /*
  * Fill *status for this connection. Set status->size first. 0, or TLSSF_ERROR
- * with EINVAL or ENOMEM. Sends nothing.
+ * with EINVAL (NULL, size) or ENOMEM. Sends nothing.
  */
 int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status);
 
@@ -351,13 +372,15 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status);
  * What this machine and TLS library can do, found by doing it on a loopback
  * TCP connection; this may make the kernel load its tls module. Set
  * caps->size first. What was seen to work is remembered for the process, what
- * was not is tried again. 0, or TLSSF_ERROR with EINVAL.
+ * was not is tried again, a second later at the earliest. 0, or TLSSF_ERROR
+ * with EINVAL (NULL, size).
  */
 int tlssf_probe(struct tlssf_caps *caps);
 
 /*
  * A sentence about the last failure on this connection, valid until the next
- * call for it; never NULL. ssl may be NULL.
+ * call for it; never NULL. ssl NULL: about errno, after tlssf_ctx_init() and
+ * tlssf_probe().
  */
 const char *tlssf_strerror(const struct ssl_st *ssl);
 
@@ -371,11 +394,13 @@ const char *tlssf_cipher_name(int cipher);
  * Have `fn` called with one line (no newline) for each decision; NULL turns
  * it off. Process-wide. TLSSF_TRACE=1 in the environment prints the lines to
  * standard error when no function is set. Lines never hold key material or
- * data. `fn` may be called by any thread and must not call us back.
+ * data; their words may change. `fn` may be called by any thread and must not
+ * call us back; after the return a function that was set before is not called
+ * any more, and its `arg` may go.
  */
 void tlssf_set_trace(void (*fn)(void *arg, const char *line), void *arg);
 
-/* The library's version at run time: "0.1.0". */
+/* The library's version at run time: "MAJOR.MINOR.PATCH". */
 const char *tlssf_version(void);
 
 #ifdef __cplusplus
