@@ -19,7 +19,8 @@
 #define REASONS(X) \
 X(NONE, "none", "nothing stands in the way") \
 X(NOT_ASKED, "not_asked", \
-  "another method was named in the options; name this one, or auto") \
+  "another method was named in the options, or a faster one is taken; to " \
+  "have this one, name it") \
 X(NOT_YET, "not_yet", \
   "too little was sent so far to be worth it; a large send takes the keys " \
   "over, and so does any send when the method ktls is named") \
@@ -61,8 +62,8 @@ X(OPTION_OFF, "option_off", \
 X(COMPRESSION, "compression", \
   "TLS compression is in use; set SSL_OP_NO_COMPRESSION") \
 X(MAX_FRAGMENT, "max_fragment", \
-  "the client negotiated max_fragment_length, which kernel TLS does not " \
-  "honour; nothing to do unless the client can drop the extension") \
+  "records are to be smaller than the kernel's: the client negotiated " \
+  "max_fragment_length, or max_send_fragment was set; give up either") \
 X(REFUSED, "refused", \
   "the TLS library or the kernel did not switch this connection to kernel " \
   "TLS; look for record padding, a small max_send_fragment, or a socket that " \
