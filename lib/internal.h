@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The only private header. Arrows run one way:
+ * The only private header. Calls run one way:
  *
  *   tlssf.c, ctx.c -> conn.c -> method_*.c, bridge.c -> takeover.c, resend.c
  *          -> keysched.c, record.c -> probe.c, reason.c -> sys.c, tlslib_*.c

@@ -297,9 +297,9 @@ struct tlssf_caps {
  * callback that calls the one it finds (set yours before), and by which each
  * connection is watched from its handshake on (not with TLSSF_METHOD_USERSPACE
  * and attach_late). Do it for each context that SNI may switch to. `options`
- * may be NULL (defaults) and is copied; a second call replaces the options. A
- * method that is named decides about the library's kernel TLS, too: KTLS and
- * USERSPACE switch it off.
+ * may be NULL (defaults) and is copied; a second call, while no other thread
+ * uses the context, replaces the options. A method that is named decides about
+ * the library's kernel TLS, too: KTLS and USERSPACE switch it off.
  * Returns 0, or TLSSF_ERROR with errno EINVAL (NULL ctx, bad options),
  * ENOMEM, or ELIBBAD (ctx belongs to another libssl than the one we are
  * linked with); then nothing has been changed.
