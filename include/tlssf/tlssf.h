@@ -48,6 +48,9 @@ extern "C" {
 struct ssl_st;		/* SSL */
 struct ssl_ctx_st;	/* SSL_CTX */
 
+/* A 32-bit system needs -D_FILE_OFFSET_BITS=64: off_t is part of the ABI. */
+typedef char tlssf_off_t_has_64_bits[sizeof(off_t) == 8 ? 1 : -1];
+
 /* Return values beside a count or 0. All are negative. */
 #define TLSSF_ERROR		(-1)	/* errno is set; see tlssf_strerror() */
 #define TLSSF_WANT_READ		(-2)	/* call again when readable */

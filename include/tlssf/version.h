@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The only place where the version number is written. */
+/* The version; scripts/arrows compares the two changelogs with it. */
 #ifndef TLSSF_VERSION_H
 #define TLSSF_VERSION_H
 
