@@ -370,7 +370,7 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 	}
 	if (tlssf_conn_state(ssl, &c))
 		return leave(NULL, TLSSF_ERROR);
-	memset(&st, 0, sizeof(st));	/* room for later members, too */
+	memset(&st, 0, sizeof(st));	/* where later members may lie, too */
 	st.cipher_name = "";
 	retry_ms = c->retry_ms;
 	if (!c->examined && tl_ready(ssl))
