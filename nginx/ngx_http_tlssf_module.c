@@ -44,6 +44,12 @@ static ngx_http_output_header_filter_pt next_header_filter;
 
 /* ---- the way of a response ---- */
 
+/* nginx says that early data is over before the handshake is. */
+static int is_early(const ngx_connection_t *c)
+{
+	return c->ssl->in_early || !SSL_is_init_finished(c->ssl->connection);
+}
+
 /* Files may stay files, until the header filter knows better. */
 static ngx_int_t post_read(ngx_http_request_t *r)
 {
@@ -51,8 +57,8 @@ static ngx_int_t post_read(ngx_http_request_t *r)
 	srv_conf_t *conf = ngx_http_get_module_srv_conf(r,
 							ngx_http_tlssf_module);
 
-	if (c->ssl && conf->used && !c->ssl->in_early &&
-	    r->http_version < NGX_HTTP_VERSION_20)
+	if (c->ssl && conf->used && r->http_version < NGX_HTTP_VERSION_20 &&
+	    !is_early(c))
 		r->main_filter_need_in_memory = 0;
 	return NGX_DECLINED;
 }
@@ -78,7 +84,7 @@ static const char *why_nginx(ngx_http_request_t *r,
 		return "off";
 	if (r->http_version >= NGX_HTTP_VERSION_20)
 		return "http_version";
-	if (c->ssl->in_early)
+	if (is_early(c))
 		return "early_data";
 	if (!conn && c->send_chain != ngx_ssl_send_chain)
 		return "send_chain";
