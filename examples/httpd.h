@@ -16,6 +16,7 @@
 #define HTTPD_H
 
 #include <http_parser.h>
+#include <limits.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -103,7 +104,7 @@ struct response {
 	struct range ranges[RANGES_MAX];
 	unsigned int nranges;	/* more than 1: multipart/byteranges */
 	char boundary[20];
-	char location[3 * 255 + 4];	/* of a redirection */
+	char location[3 * NAME_MAX + 4];	/* of a redirection */
 	char *page;		/* a body that is no file, from malloc() */
 	size_t page_len;
 	size_t head_len;	/* written by response_job() */

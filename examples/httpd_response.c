@@ -101,13 +101,20 @@ static int open_status(int err)
 	}
 }
 
-/* "dir" becomes "dir/", so that links in it are relative to it. */
+/*
+ * "dir" becomes "dir/", so that links in it are relative to it. NTFS and FUSE
+ * have names longer than NAME_MAX; for these the request must have the slash.
+ */
 static void redirect(struct response *resp, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
 	char *out = resp->location;
 
+	if (strlen(name) > NAME_MAX) {
+		response_error(resp, 404);
+		return;
+	}
 	strcpy(out, "./");
 	url_encode(name, strlen(name), out + 2);
 	strcat(out, "/");

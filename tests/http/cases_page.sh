@@ -73,6 +73,29 @@ case_listing_shows_what_can_be_had()
 	is 'out of it' 404 "$(status "${url}mixed/up/secret")"
 }
 
+longer_names()
+{
+	local link
+
+	mkdir "$root/ntfs/$1" && cp "$root/f1" "$root/ntfs/$1" &&
+	get "${url}ntfs/" >"$work/page" && link=$(links "$work/page") &&
+	is 'bytes of the link' 2296 "${#link}" &&
+	same "$root/f1" "${url}ntfs/${link}f1" &&
+	is listing 200 "$(status "${url}ntfs/$link")" &&
+	is 'without slash' 404 "$(status "${url}ntfs/${link%/}")"
+}
+
+# In NTFS a name has 255 characters, elsewhere 255 bytes.
+case_listing_longer_names()
+{
+	command -v ntfs-3g >/dev/null || skip 'no ntfs-3g here' || return
+	mkdir "$root/ntfs" && truncate -s 4M "$work/ntfs" &&
+	mkntfs --fast --force --quiet "$work/ntfs" || return 1
+	ntfs-3g "$work/ntfs" "$root/ntfs" ||
+		skip 'ntfs-3g cannot mount here' || return
+	longer_names "$(printf '日%.0s' {1..255})"
+}
+
 no_listing()
 {
 	is listing 403 "$(status "${url}dir/")" &&
