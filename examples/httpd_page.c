@@ -329,7 +329,7 @@ static void put_heading(FILE *f, const char *path)
 
 static void put_entry(FILE *f, const struct entry *e)
 {
-	char date[32];
+	char date[32] = "";
 	struct tm tm;
 
 	put_link(f, "<tr><td class=\"n\"><a href=\"./", e->name,
@@ -339,8 +339,9 @@ static void put_entry(FILE *f, const struct entry *e)
 	fprintf(f, "</bdi>%s</a><td class=\"s\">", e->dir ? "/" : "");
 	if (!e->dir)
 		put_size(f, e->size);
-	gmtime_r(&e->mtime, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm);
+	/* years beyond an int have no date */
+	if (gmtime_r(&e->mtime, &tm))
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm);
 	fprintf(f, "<td class=\"t\">%s\n", date);
 }
 

@@ -228,14 +228,15 @@ static void add(struct text *t, const char *format, ...)
 		t->len += (size_t)n;
 }
 
+/* A file may have a time for which there is no such date: then no line. */
 static void add_date(struct text *t, const char *name, time_t when)
 {
-	char date[40];
+	char date[sizeof("Sun, 06 Nov 1994 08:49:37 GMT")];
 	struct tm tm;
 
-	gmtime_r(&when, &tm);
-	strftime(date, sizeof(date), HTTP_DATE, &tm);
-	add(t, "%s: %s\r\n", name, date);
+	if (gmtime_r(&when, &tm) &&
+	    strftime(date, sizeof(date), HTTP_DATE, &tm) == sizeof(date) - 1)
+		add(t, "%s: %s\r\n", name, date);
 }
 
 static void add_content_range(struct text *t, const struct response *resp,

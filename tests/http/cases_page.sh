@@ -96,6 +96,39 @@ case_listing_longer_names()
 	longer_names "$(printf '日%.0s' {1..255})"
 }
 
+# dates PATH LAST-MODIFIED CHANGED: in its header, in the listing
+dates()
+{
+	get -I "${url}$1" >"$work/head" &&
+	is "Last-Modified of $1" "${2:+Last-Modified: $2}" \
+		"$(grep -i '^Last-Modified' "$work/head" | tr -d '\r')" &&
+	get "$url" >"$work/page" &&
+	is "$1 in the listing" "$3" "$(sed -n \
+		"s/.*<a href=\"\.\/$1\".*<td class=\"t\">//p" "$work/page")"
+}
+
+odd_times()
+{
+	dates before '' '' && dates after '' '' &&
+	dates roman '' '100-01-01 00:00' &&
+	dates old 'Wed, 31 Dec 1969 23:59:59 GMT' '1969-12-31 23:59'
+}
+
+# Times of tmpfs have 64 bits: beyond some there is no date.
+case_any_time()
+{
+	local r=0 dir
+
+	dir=$(mktemp -d /dev/shm/tlssf-http.XXXXXX) ||
+		skip 'no /dev/shm here' || return
+	touch -d @-1 "$dir/old" && touch -d '100-01-01 UTC' "$dir/roman" &&
+	touch -d @-70000000000000000 "$dir/before" &&
+	touch -d @70000000000000000 "$dir/after" &&
+	with_server "--root $dir" odd_times || r=1
+	rm -r "$dir"
+	return "$r"
+}
+
 no_listing()
 {
 	is listing 403 "$(status "${url}dir/")" &&
