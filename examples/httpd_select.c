@@ -87,8 +87,9 @@ static int judge(const struct response *resp, const struct request *r)
 	struct slice none_match = request_value(r, HEADER_IF_NONE_MATCH);
 	time_t date;
 
-	if (match.at) {
-		if (!etag_listed(match, resp, false))
+	/* in two lines we cannot read it, and pass over it we must not */
+	if (r->counts[HEADER_IF_MATCH]) {
+		if (!match.at || !etag_listed(match, resp, false))
 			return 412;
 	} else if (parse_date(request_value(r, HEADER_IF_UNMODIFIED), &date)) {
 		if (resp->mtime > date)
