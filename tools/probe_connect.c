@@ -90,6 +90,17 @@ static int connect_to(const struct addrinfo *a, int64_t deadline)
 	return -1;
 }
 
+/* An address that keeps silent must leave time for those behind it. */
+static int64_t share(const struct addrinfo *a, int64_t deadline)
+{
+	int64_t now = now_ms();
+	int n = 0;
+
+	for (; a; a = a->ai_next)
+		n++;
+	return now + (deadline - now) / n;
+}
+
 static int open_socket(struct connection *conn, const char *host,
 		       const char *port, int64_t *deadline)
 {
@@ -106,7 +117,7 @@ static int open_socket(struct connection *conn, const char *host,
 	for (a = list; a && fd < 0; a = a->ai_next) {
 		getnameinfo(a->ai_addr, a->ai_addrlen, conn->address,
 			    sizeof(conn->address), NULL, 0, NI_NUMERICHOST);
-		fd = connect_to(a, *deadline);
+		fd = connect_to(a, share(a, *deadline));
 	}
 	if (fd < 0)
 		snprintf(conn->error, sizeof(conn->error),
