@@ -151,7 +151,7 @@ static bool handshake(SSL *ssl, int fd, int64_t deadline,
 		if (r == 1)
 			return true;
 		e = SSL_get_error(ssl, r);
-		why = tls_error(e);
+		why = now_ms() < deadline ? tls_error(e) : strerror(ETIMEDOUT);
 		if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE)
 			break;
 		if (wait_for(fd, e == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
@@ -162,6 +162,18 @@ static bool handshake(SSL *ssl, int fd, int64_t deadline,
 	}
 	snprintf(conn->error, sizeof(conn->error), "TLS handshake: %s", why);
 	return false;
+}
+
+/*
+ * SSL_connect() comes back when there is nothing to read. From a peer that
+ * never stops talking there always is, so that one is cut off.
+ */
+static void heard(int sent, int version, int type, const void *data,
+		  size_t len, SSL *ssl, void *deadline)
+{
+	(void)sent, (void)version, (void)type, (void)data, (void)len;
+	if (now_ms() >= *(const int64_t *)deadline)
+		shutdown(SSL_get_fd(ssl), SHUT_RDWR);
 }
 
 /* A server that has several names wants to hear one; an address is none. */
@@ -210,6 +222,8 @@ static void speak(struct connection *conn, int fd, const char *host,
 			 "the TLS library cannot be set up");
 	} else {
 		set_name(ssl, host);
+		SSL_set_msg_callback(ssl, heard);
+		SSL_set_msg_callback_arg(ssl, &deadline);
 		if (handshake(ssl, fd, deadline, conn)) {
 			judge(ssl, conn);
 			tlssf_shutdown(ssl);	/* a courtesy */
