@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Keys and AEAD, as OpenSSL's providers give them. */
+/*
+ * Keys and AEAD, as OpenSSL's providers give them. The bridge asks from inside
+ * the library's own calls: what is in the error queue then must stay, only what
+ * comes of asking goes.
+ */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -23,13 +27,17 @@
 static int derive(const char *name, const OSSL_PARAM *params,
 		  unsigned char *out, size_t len)
 {
-	EVP_KDF *kdf = EVP_KDF_fetch(NULL, name, NULL);
-	EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(kdf);
-	int r = ctx && EVP_KDF_derive(ctx, out, len, params) > 0 ? 0 : -ENOTSUP;
+	EVP_KDF_CTX *ctx;
+	EVP_KDF *kdf;
+	int r;
 
+	ERR_set_mark();
+	kdf = EVP_KDF_fetch(NULL, name, NULL);
+	ctx = EVP_KDF_CTX_new(kdf);
+	r = ctx && EVP_KDF_derive(ctx, out, len, params) > 0 ? 0 : -ENOTSUP;
 	EVP_KDF_CTX_free(ctx);
 	EVP_KDF_free(kdf);
-	ERR_clear_error();
+	ERR_pop_to_mark();
 	return r;
 }
 
@@ -121,12 +129,14 @@ static bool set_key(const struct tl_aead *a, const EVP_CIPHER *type,
 static int new_aead(struct tl_aead **aead, int cipher,
 		    const unsigned char *key, bool seal)
 {
-	/* our names are OpenSSL's too */
-	EVP_CIPHER *type = EVP_CIPHER_fetch(NULL, tlssf_cipher_name(cipher),
-					    NULL);
 	struct tl_aead *a = calloc(1, sizeof(*a));
-	int r = type ? -ENOMEM : -ENOTSUP;
+	EVP_CIPHER *type;
+	int r;
 
+	ERR_set_mark();
+	/* our names are OpenSSL's too */
+	type = EVP_CIPHER_fetch(NULL, tlssf_cipher_name(cipher), NULL);
+	r = type ? -ENOMEM : -ENOTSUP;
 	if (a && type) {
 		a->ccm = EVP_CIPHER_get_mode(type) == EVP_CIPH_CCM_MODE;
 		a->ctx = EVP_CIPHER_CTX_new();
@@ -134,7 +144,7 @@ static int new_aead(struct tl_aead **aead, int cipher,
 			r = 0;
 	}
 	EVP_CIPHER_free(type);
-	ERR_clear_error();
+	ERR_pop_to_mark();
 	if (r) {
 		tl_aead_free(a);
 		a = NULL;
@@ -185,11 +195,12 @@ ssize_t tl_aead_open(struct tl_aead *a, const unsigned char nonce[12],
 {
 	ssize_t r = -EBADMSG;
 
+	ERR_set_mark();
 	if (in_len >= TAG_LEN &&
 	    open_with(a, nonce, aad, aad_len, in, (int)(in_len - TAG_LEN),
 		      out))
 		r = (ssize_t)(in_len - TAG_LEN);
-	ERR_clear_error();
+	ERR_pop_to_mark();
 	return r;
 }
 
@@ -199,6 +210,7 @@ int tl_aead_seal(struct tl_aead *a, const unsigned char nonce[12],
 {
 	int n, r = -EIO;
 
+	ERR_set_mark();
 	if (EVP_EncryptInit_ex(a->ctx, NULL, NULL, NULL, nonce) > 0 &&
 	    (!a->ccm ||
 	     EVP_EncryptUpdate(a->ctx, NULL, &n, NULL, (int)len) > 0) &&
@@ -208,7 +220,7 @@ int tl_aead_seal(struct tl_aead *a, const unsigned char nonce[12],
 	    EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN,
 				data + len) > 0)
 		r = 0;
-	ERR_clear_error();
+	ERR_pop_to_mark();
 	return r;
 }
 
@@ -218,10 +230,11 @@ int tl_aead_peek(struct tl_aead *a, const unsigned char nonce[12],
 {
 	int n, r = -ENOTSUP;
 
+	ERR_set_mark();
 	if (!a->ccm &&
 	    EVP_DecryptInit_ex(a->ctx, NULL, NULL, NULL, nonce) > 0 &&
 	    EVP_DecryptUpdate(a->ctx, out, &n, in, (int)len) > 0)
 		r = 0;
-	ERR_clear_error();
+	ERR_pop_to_mark();
 	return r;
 }

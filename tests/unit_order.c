@@ -517,5 +517,6 @@ int main(void)
 	add_search_tests(suite);
 	add_stale_tests(suite);
 	add_fault_tests(suite);
+	add_library_tests(suite);
 	return run_suite("unit_order", suite);
 }
