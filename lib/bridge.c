@@ -139,14 +139,31 @@ static int pass(struct bridge *b, const char *in, int len)
 }
 
 /*
- * Taken out of a living connection after a takeover: what the library seals is
- * stale and must not get to the socket. If that is still the same one, the
- * direction ends here.
+ * With its close_notify "sent" the library writes no more, by whatever BIO,
+ * until SSL_clear(). SSL_shutdown() waits for the peer's then, so this is for
+ * sockets that we cannot shut.
  */
-static void sever(struct bridge *b)
+static void silence(SSL *ssl)
+{
+	SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_SENT_SHUTDOWN);
+}
+
+static bool can_shut(const struct conn *c)
+{
+	uint64_t id;
+
+	return tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
+	       tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->socket;
+}
+
+/*
+ * Taken out of a living connection after a takeover: what the library seals is
+ * stale, its numbers are used up, and it must not get to the socket. If that is
+ * ours to shut and still the same one, the direction ends here.
+ */
+void tlssf_bridge_sever(struct bridge *b)
 {
 	struct conn *c = b->conn;
-	uint64_t id;
 
 	if (!c || !c->takeover)
 		return;
@@ -155,9 +172,10 @@ static void sever(struct bridge *b)
 		tlssf_takeover_forget(c);
 		return;
 	}
-	if (tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
-	    tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->socket)
+	if (can_shut(c))
 		tlssf_sys.shutdown_write(c->fd);
+	else
+		silence(c->ssl);
 	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
 	tlssf_takeover_forget(c);
 }
@@ -168,11 +186,8 @@ static int resend(struct bridge *b, const char *in, int len)
 	struct conn *c = b->conn;
 	ssize_t n;
 
-	if (tlssf_sys.getpid() != c->pid) {	/* the parent goes on */
-		tlssf_takeover_forget(c);
-		b->severed = true;
+	if (tlssf_sys.getpid() != c->pid)	/* the parent goes on */
 		return refuse(EPERM);
-	}
 	n = tlssf_resend(c, (const unsigned char *)in, (size_t)len);
 	b->pending = n < 0;
 	if (n >= 0)
@@ -192,7 +207,7 @@ static int bridge_write(BIO *bio, const char *in, int len)
 
 	BIO_clear_retry_flags(bio);
 	if (!next && b)
-		sever(b);	/* BoringSSL does not tell of BIO_pop() */
+		tlssf_bridge_sever(b); /* BoringSSL does not tell of BIO_pop() */
 	if (!next || !in || len <= 0)
 		return 0;
 	if (b && b->severed)
@@ -280,7 +295,7 @@ static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	switch (cmd) {
 	case BIO_CTRL_POP:
 		if (b && ptr == bio)	/* not a buffer's above us */
-			sever(b);
+			tlssf_bridge_sever(b);
 		return 1;
 	case BIO_CTRL_PUSH:
 	case BIO_CTRL_DUP:
@@ -318,7 +333,7 @@ static int bridge_destroy(BIO *bio)
 	struct bridge *b = BIO_get_data(bio);
 
 	if (b)
-		sever(b);
+		tlssf_bridge_sever(b);
 	BIO_pop(bio);	/* or the one below would point back at us */
 	if (!b)
 		return 1;
@@ -404,7 +419,7 @@ void tlssf_bridge_orphan(struct bridge *b)
 {
 	tlssf_bridge_drop(b);
 	b->gathering = false;
-	b->severed = b->conn->takeover != NULL;
+	b->severed = b->severed || b->conn->takeover;
 	b->conn = NULL;
 }
 

@@ -292,9 +292,12 @@ static int ensure_attached(struct conn *c)
 	if (same && same_fd && c->examined && tlssf_bridge_on_top(c))
 		return 0;
 	/* the library's keys are stale: nothing works but through the bridge */
-	if (c->takeover && same)
-		return same_fd && tlssf_bridge_in_chain(c) ? 0 :
-		       tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
+	if (c->takeover && same) {
+		if (same_fd && tlssf_bridge_in_chain(c))
+			return 0;
+		tlssf_bridge_sever(c->bridge);
+		return TLSSF_ERROR;
+	}
 	/* not at a renegotiation, which goes through the bridge as it is */
 	if (!same && (!c->bridge || tlssf_bridge_renewed(c->bridge)))
 		reset(c);

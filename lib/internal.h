@@ -398,6 +398,8 @@ struct bridge {
 /* Have it on top of the write BIO: 0, -ENOMEM. The BIO owns it. */
 int tlssf_bridge_attach(struct conn *c);
 void tlssf_bridge_orphan(struct bridge *b);	/* the conn goes away */
+/* It is not what the library writes to any more: after a takeover, the end. */
+void tlssf_bridge_sever(struct bridge *b);
 bool tlssf_bridge_pending(const struct bridge *b); /* library's, unfinished */
 void tlssf_bridge_set_pending(struct bridge *b, bool pending);
 void tlssf_bridge_renew(struct bridge *b);	/* a handshake is under way */

@@ -1,21 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the TLS library's own calls say after a takeover: what they would have
- * said without one.
+ * The TLS library's own calls after a takeover: they say what they would have
+ * said without one, and send nothing once the bridge is gone.
  */
 #include "unit_order.h"
 
 #include <openssl/err.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MUCH		(256 * KIB)
 
+/* What nobody can open. */
+static void send_junk_to_us(void)
+{
+	static const unsigned char junk[5 + 40] = { 23, 3, 3, 0, 40 };
+
+	ck_assert_int_eq(BIO_write(SSL_get_rbio(w.p.ssl), junk, sizeof(junk)),
+			 sizeof(junk));
+}
+
 /*
- * The peer sends what nobody can open. The alert goes through the bridge, or
+ * The peer sends what cannot be opened. The alert goes through the bridge, or
  * waits there (odd loops), and the reason stays in the error queue.
  */
 START_TEST(error_of_a_read)
 {
-	static const unsigned char junk[5 + 40] = { 23, 3, 3, 0, 40 };
 	char c;
 	int r;
 
@@ -23,8 +33,7 @@ START_TEST(error_of_a_read)
 	do_send(1, MUCH);
 	ck_assert_int_eq(status().takeover, 1);
 	w.p.wire.room = _i % 2 ? 0 : UNLIMITED;
-	ck_assert_int_eq(BIO_write(SSL_get_rbio(w.p.ssl), junk, sizeof(junk)),
-			 sizeof(junk));
+	send_junk_to_us();
 	ERR_clear_error();
 	r = SSL_read(w.p.ssl, &c, 1);
 	ck_assert_int_le(r, 0);
@@ -35,9 +44,118 @@ START_TEST(error_of_a_read)
 }
 END_TEST
 
+/* ---- the numbers are spent ---- */
+
+/* All that makes the library send: data, KeyUpdates, alerts, close_notify. */
+static void library_sends(void)
+{
+	char c;
+
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	if (SSL_version(w.p.ssl) == TLS1_3_VERSION) {
+		SSL_key_update(w.p.peer, SSL_KEY_UPDATE_REQUESTED);
+	}
+	ck_assert_int_eq(SSL_write(w.p.peer, "y", 1), 1);
+	SSL_read(w.p.ssl, &c, 1);
+	SSL_read(w.p.ssl, &c, 1);
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	SSL_shutdown(w.p.ssl);
+	send_junk_to_us();
+	ck_assert_int_le(SSL_read(w.p.ssl, &c, 1), 0);
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	ERR_clear_error();
+}
+
+static void write_past_the_bridge(void)
+{
+	BIO *below = BIO_next(SSL_get_wbio(w.p.ssl));
+
+	ck_assert_int_eq(BIO_up_ref(below), 1);
+	SSL_set0_wbio(w.p.ssl, below);
+}
+
+/*
+ * The library's next number was ours already, so its record must not leave by
+ * another BIO either, where the socket has another descriptor now (dup) and
+ * cannot be shut.
+ */
+START_TEST(past_the_bridge)
+{
+	size_t taken;
+
+	world_open(_i, NULL);
+	do_send(1, MUCH);
+	receive();
+	SCRIPT_DEFAULT(socket_id, .result = -EBADF);
+	write_past_the_bridge();
+	taken = w.p.wire.taken;
+	library_sends();
+	ck_assert_uint_eq(w.p.wire.taken, taken);
+	ck_assert_uint_eq(w.severed, 0);
+	ck_assert_int_eq(status().dead, 1);
+	pair_close(&w.p);
+}
+END_TEST
+
+/* Somebody keeps the bridge, so nobody tells us: our next call sees it. */
+START_TEST(bridge_kept)
+{
+	BIO *bridge;
+
+	world_open(_i, NULL);
+	do_send(1, MUCH);
+	bridge = SSL_get_wbio(w.p.ssl);
+	ck_assert_int_eq(BIO_up_ref(bridge), 1);
+	write_past_the_bridge();
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, 1),
+				 TLSSF_ERROR);
+		ck_assert_int_eq(errno, ECONNABORTED);
+		ck_assert_uint_eq(w.severed, 1);
+		ck_assert_int_eq(status().dead, 1);
+		ck_assert_int_eq(status().takeover, 0);
+	}
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	ERR_clear_error();
+	BIO_free(bridge);
+	pair_close(&w.p);
+}
+END_TEST
+
+/* The parent goes on. Odd loops: the child has tried the bridge before. */
+START_TEST(child_past_the_bridge)
+{
+	size_t taken;
+	int result;
+	pid_t pid;
+
+	world_open(_i / 2, NULL);
+	do_send(1, MUCH);
+	receive();
+	taken = w.p.wire.taken;
+	pid = fork();
+	if (pid == 0) {
+		if (_i % 2)
+			ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+		write_past_the_bridge();
+		library_sends();
+		_exit(w.p.wire.taken != taken || w.severed);
+	}
+	ck_assert_int_eq(waitpid(pid, &result, 0), pid);
+	ck_assert_int_eq(result, 0);
+	do_write((const unsigned char *)"after", 5);
+	do_send(3, MUCH);
+	good_bye();
+	pair_close(&w.p);
+}
+END_TEST
+
 void add_library_tests(Suite *suite)
 {
 	TCase *tc = add_case(suite, "library", 30);
 
 	tcase_add_loop_test(tc, error_of_a_read, 0, 4 * ROWS);
+	tcase_add_loop_test(tc, past_the_bridge, 0, 2 * ROWS);
+	tcase_add_loop_test(tc, bridge_kept, 0, 2 * ROWS);
+	tcase_add_loop_test(tc, child_past_the_bridge, 0, 4 * ROWS);
 }
