@@ -382,7 +382,8 @@ static int insert(struct conn *c)
 	struct bridge *b;
 	BIO *bio;
 
-	if (!method())
+	/* BoringSSL needs none for QUIC */
+	if (!below || !method())
 		return -ENOMEM;
 	b = calloc(1, sizeof(*b));
 	bio = b ? BIO_new(method()) : NULL;

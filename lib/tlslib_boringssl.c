@@ -70,12 +70,14 @@ static bool begins(const char *line, const char *label)
 static void keylog(const SSL *ssl, const char *line)
 {
 	const struct ctx_conf *conf = tl_conf(ssl);
+	SSL *mine = (SSL *)(uintptr_t)ssl;
 
 	if (!conf)
 		return;
-	if (begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ") ||
-	    begins(line, "CLIENT_RANDOM "))
-		conf->early((SSL *)(uintptr_t)ssl);
+	/* a filter is no way for datagrams */
+	if ((begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ") ||
+	     begins(line, "CLIENT_RANDOM ")) && !tl_stream_kind(mine))
+		conf->early(mine);
 	if (conf->next_keylog)
 		conf->next_keylog(ssl, line);
 }

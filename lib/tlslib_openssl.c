@@ -56,7 +56,8 @@ static void keylog(const SSL *ssl, const char *line)
 		return;
 	if (is13 && conf->drop_ktls13)
 		SSL_clear_options(mine, SSL_OP_ENABLE_KTLS);
-	if (is13 || begins(line, "CLIENT_RANDOM "))
+	/* a filter is no way for datagrams, those of QUIC least of all */
+	if ((is13 || begins(line, "CLIENT_RANDOM ")) && !tl_stream_kind(mine))
 		conf->early(mine);
 	if (begins(line, SSL_is_server(ssl) ? "SERVER_TRAFFIC_SECRET_0 "
 					    : "CLIENT_TRAFFIC_SECRET_0 "))
