@@ -440,7 +440,7 @@ struct kernel_tx {
 	unsigned int max_payload; /* likewise, or 0: RECORD_MAX */
 	uint64_t plain;		/* plaintext given to it since the start */
 	uint64_t start_tcp;	/* bytes in TCP at the start */
-	uint64_t start_seq;
+	uint64_t start_seq, drained_seq;
 	uint64_t first_seq;	/* at attach: records are counted from here */
 	uint64_t past_records;	/* of keys before the present one */
 	uint64_t past_sum;	/* of those, since the start of the sum */

@@ -76,6 +76,7 @@ static void restart(struct conn *c, bool nothing_held)
 	if (settled_tcp(c, &k->start_tcp, &idle) ||
 	    read_seq(c, &k->start_seq))
 		return;
+	k->drained_seq = k->start_seq;
 	k->plain = 0;
 	k->past_sum = 0;
 	k->exact = nothing_held || idle;
@@ -245,11 +246,24 @@ static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 		k->exact = false;	/* look at the TCP queue instead */
 		return false;
 	}
+	k->drained_seq = seq;
 	sealed = k->plain + (k->past_sum + seq - k->start_seq) *
 		tlssf_record_overhead(c->info.version, c->info.kernel_cipher);
 	if (sent > sealed)
 		k->exact = false;	/* somebody else sends, too */
 	return sent == sealed;
+}
+
+/*
+ * Once is enough: a later look may be too low, see settled_tcp(). But nothing
+ * may have been sealed since, by an SSL_sendfile() of the application's.
+ */
+static bool still_drained(const struct conn *c)
+{
+	uint64_t seq;
+
+	return c->ktx.drained && !read_seq(c, &seq) &&
+	       seq == c->ktx.drained_seq;
 }
 
 static bool idle_twice(struct conn *c, const struct sys_tcp *tcp)
@@ -280,8 +294,7 @@ int tlssf_ktx_drain(struct conn *c)
 		return r;
 	if (tcp.state == TCP_CLOSE && tcp.queued)
 		return -EPIPE;	/* what TCP still had went with the peer */
-	/* once is enough: a later look may be too low, see settled_tcp() */
-	c->ktx.drained = c->ktx.drained || sum_is_zero(c, &tcp);
+	c->ktx.drained = still_drained(c) || sum_is_zero(c, &tcp);
 	if (c->ktx.drained)
 		return 0;
 	if (tcp.state == TCP_CLOSE)

@@ -222,6 +222,29 @@ START_TEST(foreign_bytes_make_it_inexact)
 }
 END_TEST
 
+/* What the application's own SSL_sendfile() has sealed since is waited for. */
+START_TEST(foreign_record_after_a_flush)
+{
+	const struct kind *k = &kinds[_i];
+	struct conn c = start(k, 0);
+
+	seal(&c, 10, 1);
+	sock.tcp.in_tcp += 10 + k->overhead;
+	assert_drain(&c, 0);
+	sock.seq++;
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(1000);
+	assert_drain(&c, WOULD_BLOCK);
+	sock.tcp.in_tcp += 500 + k->overhead;
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(25);
+	assert_drain(&c, 0);
+	assert_drain(&c, 0);
+	sock.seq++;
+	assert_drain(&c, WOULD_BLOCK);
+}
+END_TEST
+
 /* ---- the open record ---- */
 
 START_TEST(open_record_is_pushed_first)
@@ -528,6 +551,7 @@ int main(void)
 	tcase_add_loop_test(sum, movement_between_looks_starts_anew, 0,
 			    N_KINDS);
 	tcase_add_loop_test(sum, foreign_bytes_make_it_inexact, 0, N_KINDS);
+	tcase_add_loop_test(sum, foreign_record_after_a_flush, 0, N_KINDS);
 	tcase_add_loop_test(sum, open_record_is_pushed_first, 0, N_KINDS);
 	tcase_add_test(ends, only_a_closed_socket_is_an_end);
 	tcase_add_test(ends, inexact_and_closed_is_an_end);
