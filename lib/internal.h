@@ -541,6 +541,7 @@ void tlssf_takeover_observe(struct conn *c, const unsigned char *plain,
 /* Give the kernel the keys: TLSSF_REASON_NONE, or why not. */
 int tlssf_takeover_install(struct conn *c);
 int tlssf_takeover_keep(struct conn *c);	/* seal ourselves: same */
+int tlssf_takeover_refused(const struct conn *c);	/* a reason */
 bool tlssf_takeover_ready(const struct conn *c);
 bool tlssf_takeover_pays(const struct conn *c, const struct stream *s);
 uint64_t tlssf_takeover_left(struct conn *c);	/* records, RFC 8446 5.5 */

@@ -91,12 +91,11 @@ static int take_over(struct conn *c, struct stream *s, uint64_t limit)
 		c->observing = false;
 		if (r)
 			return r;
-		if (!tlssf_takeover_ready(c) ||
+		why = tlssf_takeover_refused(c);
+		if (why || !tlssf_takeover_ready(c) ||
 		    !tlssf_bridge_empty(c->bridge))
 			continue;	/* look at the next one */
-		why = c->observed.why_not;
-		if (!why)
-			why = tlssf_takeover_install(c);
+		why = tlssf_takeover_install(c);
 	}
 	return why ? give_up(c, s, limit, why) : 0;
 }

@@ -368,10 +368,14 @@ static uint64_t approach(struct conn *c, const struct stream *s,
 {
 	if (!may_take_over(c))
 		return limit;
+	/* also where it was not the last record: a search is dear */
+	if (tlssf_takeover_refused(c)) {
+		c->no_takeover = true;
+		return limit;
+	}
 	/* the dear part is done, however little is left to send */
 	if (tlssf_takeover_ready(c)) {
-		if (c->observed.why_not || tlssf_takeover_keep(c))
-			c->no_takeover = true;
+		c->no_takeover = tlssf_takeover_keep(c) != TLSSF_REASON_NONE;
 		return limit;
 	}
 	if (!tlssf_takeover_pays(c, s))

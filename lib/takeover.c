@@ -378,6 +378,12 @@ bool tlssf_takeover_pays(const struct conn *c, const struct stream *s)
 	       left + c->bytes[TLSSF_METHOD_USERSPACE] >= from;
 }
 
+/* What was observed, is it nothing to build on? Another record is no better. */
+int tlssf_takeover_refused(const struct conn *c)
+{
+	return c->observed.valid ? c->observed.why_not : TLSSF_REASON_NONE;
+}
+
 /* Is what was observed still the last record, and no other begun? */
 bool tlssf_takeover_ready(const struct conn *c)
 {

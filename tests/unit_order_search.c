@@ -72,6 +72,49 @@ START_TEST(key_updates_before)
 }
 END_TEST
 
+static void count_searches(void *arg, const char *line)
+{
+	*(unsigned int *)arg += strstr(line, "sequence number") != NULL;
+}
+
+/*
+ * A search that finds nothing is long, and a peer can see to it: with many
+ * KeyUpdates before, a small window, and another KeyUpdate behind each record
+ * that is observed. It must not be repeated.
+ */
+START_TEST(searched_once_in_vain)
+{
+	const struct ahead *a;
+	unsigned int searches = 0;
+	off_t off = 1;
+	size_t rest;
+
+	world_open(_i * ROWS + TLS13_ROW, NULL);
+	ck_assert_int_eq(status().takeover, 0);
+	a = &tl_conn(w.p.ssl)->ahead;
+	tl_conn(w.p.ssl)->secret[7] ^= 1;
+	tlssf_set_trace(count_searches, &searches);
+	for (int i = 0; i < 4; i++) {
+		ssize_t n;
+
+		w.p.wire.room = 1000;
+		n = tlssf_send(w.p.ssl, FILE_FD, off, MUCH);
+		ck_assert(n > 0 || n == TLSSF_WANT_WRITE);
+		off += n > 0 ? n : 0;
+		want_file_part(a->pos, a->len);
+		w.p.wire.room = UNLIMITED;
+		do_write((const unsigned char *)"x", 1);
+	}
+	tlssf_set_trace(NULL, NULL);
+	ck_assert_uint_eq(searches, 1);
+	ck_assert_int_eq(status().takeover, 0);
+	rest = a->len;
+	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, off, rest), rest);
+	good_bye();
+	pair_close(&w.p);
+}
+END_TEST
+
 /* Blocks of any size show in the record that is observed. */
 START_TEST(padding)
 {
@@ -241,6 +284,7 @@ void add_search_tests(Suite *suite)
 
 	tcase_add_loop_test(tc, records_before, 0, 2 * (int)N_NUMBERS);
 	tcase_add_loop_test(tc, key_updates_before, 0, 19);
+	tcase_add_loop_test(tc, searched_once_in_vain, 0, 2);
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		tcase_add_loop_test(tc, padding, blocks[i], blocks[i] + 1);
 	tcase_add_loop_test(tc, small_fragments, 0, 6);
