@@ -12,15 +12,6 @@
 
 static _Atomic size_t process_held;
 
-/* The preference order of AUTO, and the one map from public enum to table. */
-static const struct method *const methods[] = {
-	&tlssf_method_ssl_sendfile,
-	&tlssf_method_ktls,
-	&tlssf_method_userspace,
-};
-
-#define METHODS	(sizeof(methods) / sizeof(methods[0]))
-
 /* ---- failures ---- */
 
 int tlssf_conn_fail(struct conn *c, int reason, int err)
@@ -123,42 +114,6 @@ bool tlssf_conn_may_hold(const struct conn *c)
 	return !cap || atomic_load(&process_held) < cap;
 }
 
-/* ---- choosing the method ---- */
-
-static void choose_method(struct conn *c)
-{
-	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
-	size_t i;
-
-	c->named = named;
-	c->method = NULL;
-	for (i = 0; i < METHODS; i++) {
-		const struct method *m = methods[i];
-		int why = m->why_not(c);
-
-		if (named != TLSSF_METHOD_AUTO && named != m->id)
-			why = TLSSF_REASON_NOT_ASKED;
-		else if (c->method)
-			why = TLSSF_REASON_NOT_ASKED;
-		c->why_not[m->id] = why;
-		if (!why)
-			c->method = m;
-		tlssf_trace(c->ssl, "%s: %s", tlssf_method_name(m->id),
-			    why ? tlssf_reason_name(why) : "taken");
-	}
-}
-
-/* ktls is chosen before it is in force, for a send that is worth it. */
-int tlssf_conn_in_force(const struct conn *c)
-{
-	if (!c->method)
-		return TLSSF_METHOD_AUTO;
-	if (c->method != &tlssf_method_ktls || c->kernel_tx)
-		return c->method->id;
-	return c->named == TLSSF_METHOD_AUTO ? TLSSF_METHOD_USERSPACE
-					     : TLSSF_METHOD_AUTO;
-}
-
 void tlssf_conn_taken(struct conn *c, struct batch *batch)
 {
 	c->ahead.taken += tlssf_batch_taken(batch);
@@ -221,7 +176,7 @@ static void examine(struct conn *c)
 {
 	look(c);
 	tlssf_conn_ask_secret(c);
-	choose_method(c);
+	tlssf_method_choose(c);
 	if (c->bridge)
 		tlssf_bridge_examined(c->bridge);
 }

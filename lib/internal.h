@@ -462,6 +462,10 @@ int tlssf_ktx_drain(struct conn *c);
 uint64_t tlssf_ktx_records(struct conn *c);
 void tlssf_ktx_rekey(struct conn *c);	/* before: the numbers start anew */
 
+/* ---- method.c: the choice of one ---- */
+void tlssf_method_choose(struct conn *c);	/* for an examined one */
+int tlssf_method_in_force(const struct conn *c); /* enum tlssf_method */
+
 /* ---- the methods, one file and one const table each ---- */
 struct method {
 	int id;			/* enum tlssf_method */
@@ -634,7 +638,6 @@ void tlssf_conn_secret(struct ssl_st *ssl, const unsigned char *secret,
 		       size_t len);
 void tlssf_conn_ask_secret(struct conn *c);
 bool tlssf_conn_kernel_rekeys(const struct conn *c);
-int tlssf_conn_in_force(const struct conn *c);	/* enum tlssf_method */
 /* The library has given the connection up, by kernel TLS: so do we. */
 void tlssf_conn_fatal_alert(struct conn *c, int alert);
 void tlssf_conn_taken(struct conn *c, struct batch *batch); /* by the socket */

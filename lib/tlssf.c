@@ -111,7 +111,7 @@ static int send_stream(struct conn *c, struct stream *s)
 	r = c->method->send(c, s, call_limit(c, s));
 	if (tlssf_tracing())
 		tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
-			    tlssf_method_name(tlssf_conn_in_force(c)),
+			    tlssf_method_name(tlssf_method_in_force(c)),
 			    (unsigned long long)(s->done - before), r);
 	return r == TLSSF_ERROR && c->dead ? still_dead(c) : r;
 }
@@ -335,7 +335,7 @@ static void describe(struct conn *c, struct tlssf_status *st)
 		st->reason = c->error ? c->error : TLSSF_REASON_HANDSHAKE;
 		return;
 	}
-	st->method = tlssf_conn_in_force(c);
+	st->method = tlssf_method_in_force(c);
 	st->reason = main_reason(c);
 	describe_why_not(c, st);
 	st->version = c->info.version;
