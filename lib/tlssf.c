@@ -286,6 +286,8 @@ static int enter_and_run(struct ssl_st *ssl, int (*step)(struct conn *))
 	struct conn *c;
 	int r = tlssf_conn_enter(ssl, &c);
 
+	if (!r && c->kernel_tx && !c->dead)
+		r = tlssf_conn_result(c, tlssf_ktx_same_socket(c));
 	if (!r)
 		r = c->dead ? still_dead(c) : run(c, step);
 	return leave(c, r);
