@@ -174,8 +174,8 @@ void tlssf_bridge_sever(struct bridge *b)
 	}
 	if (can_shut(c))
 		tlssf_sys.shutdown_write(c->fd);
-	else
-		silence(c->ssl);
+	else if (tlssf_conn_same_handshake(c))
+		silence(c->ssl);	/* else its keys are gone */
 	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
 	tlssf_takeover_forget(c);
 }

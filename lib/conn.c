@@ -235,15 +235,22 @@ static int attach(struct conn *c)
 	return 0;
 }
 
+/* No: SSL_clear() was called, at least, and the keys that we know are gone. */
+bool tlssf_conn_same_handshake(const struct conn *c)
+{
+	unsigned char id[sizeof(c->id)];
+
+	tl_handshake_id(c->ssl, id);
+	return !memcmp(id, c->id, sizeof(id));
+}
+
 /* Attach at first use, after a new handshake, and to a new write BIO. */
 static int ensure_attached(struct conn *c)
 {
-	unsigned char id[sizeof(c->id)];
-	bool same, same_fd = tl_write_fd(c->ssl) == c->fd;
+	bool same = tlssf_conn_same_handshake(c);
+	bool same_fd = tl_write_fd(c->ssl) == c->fd;
 	int r;
 
-	tl_handshake_id(c->ssl, id);
-	same = !memcmp(id, c->id, sizeof(id));
 	if (same && same_fd && c->examined && tlssf_bridge_on_top(c))
 		return 0;
 	/* the library's keys are stale: nothing works but through the bridge */

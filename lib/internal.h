@@ -207,7 +207,7 @@ struct tl_info {		/* of an established connection */
 	const char *cipher_name;
 	uint16_t version;
 	uint16_t cipher;	/* IANA value */
-	int8_t kernel_cipher;	/* enum tlssf_cipher, or -1 */
+	int kernel_cipher : 8;	/* enum tlssf_cipher, or -1 */
 	uint8_t hash_len;	/* of the key schedule: SHA-256 32, -384 48 */
 	bool compression, max_fragment;
 };
@@ -621,6 +621,7 @@ struct conn {
  */
 int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out);
 int tlssf_conn_state(struct ssl_st *ssl, struct conn **out);
+bool tlssf_conn_same_handshake(const struct conn *c);	/* as when examined */
 void tlssf_conn_free(struct conn *c);		/* from SSL_free */
 int tlssf_conn_fail(struct conn *c, int reason, int err);  /* not sticky */
 int tlssf_conn_die(struct conn *c, int reason, int err);   /* sticky */
