@@ -86,8 +86,21 @@ bool tl_ctx_ktls(const SSL_CTX *ctx)
 	return SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS;
 }
 
+/* Only an SSL tells whether its context is for DTLS or QUIC. */
+static bool makes_streams(SSL_CTX *ctx)
+{
+	SSL *ssl = SSL_new(ctx);
+	bool yes = ssl && tl_stream_kind(ssl) == TLSSF_REASON_NONE;
+
+	SSL_free(ssl);
+	return yes;
+}
+
+/* OpenSSL 3.2 and later try it with DTLS, too, and nothing arrives any more. */
 void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
 {
+	if (!makes_streams(ctx))
+		return;
 	if (on)
 		SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
 	else

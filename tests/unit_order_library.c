@@ -117,7 +117,7 @@ START_TEST(bridge_kept)
 	}
 	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
 	ERR_clear_error();
-	BIO_free(bridge);
+	BIO_free_all(bridge);
 	pair_close(&w.p);
 }
 END_TEST
