@@ -46,22 +46,32 @@ static void hand_on_secret(SSL *ssl, const struct ctx_conf *conf,
  * application keys are installed: the last moment to keep them out of a kernel
  * or library that would not survive a KeyUpdate.
  */
+static void listen_to(SSL *ssl, const struct ctx_conf *conf, const char *line)
+{
+	bool is13 = begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ");
+
+	if (is13 && conf->drop_ktls13)
+		SSL_clear_options(ssl, SSL_OP_ENABLE_KTLS);
+	if (is13 || begins(line, "CLIENT_RANDOM "))
+		conf->early(ssl);
+	if (begins(line, SSL_is_server(ssl) ? "SERVER_TRAFFIC_SECRET_0 "
+					    : "CLIENT_TRAFFIC_SECRET_0 "))
+		hand_on_secret(ssl, conf, line);
+}
+
+/*
+ * Datagrams are none of our business, and QUIC's SSL is locked in here: most
+ * calls would wait for ever.
+ */
 static void keylog(const SSL *ssl, const char *line)
 {
 	const struct ctx_conf *conf = tl_conf(ssl);
 	SSL *mine = (SSL *)(uintptr_t)ssl;
-	bool is13 = begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ");
 
 	if (!conf)
 		return;
-	if (is13 && conf->drop_ktls13)
-		SSL_clear_options(mine, SSL_OP_ENABLE_KTLS);
-	/* a filter is no way for datagrams, those of QUIC least of all */
-	if ((is13 || begins(line, "CLIENT_RANDOM ")) && !tl_stream_kind(mine))
-		conf->early(mine);
-	if (begins(line, SSL_is_server(ssl) ? "SERVER_TRAFFIC_SECRET_0 "
-					    : "CLIENT_TRAFFIC_SECRET_0 "))
-		hand_on_secret(mine, conf, line);
+	if (!tl_stream_kind(mine))
+		listen_to(mine, conf, line);
 	if (conf->next_keylog)
 		conf->next_keylog(ssl, line);
 }
