@@ -96,11 +96,11 @@ bool tl_ctx_ktls(const SSL_CTX *ctx)
 	return SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS;
 }
 
-/* Only an SSL tells whether its context is for DTLS or QUIC. */
-static bool makes_streams(SSL_CTX *ctx)
+/* Only an SSL tells. For want of memory, or of QUIC servers, there is none. */
+static bool for_datagrams(SSL_CTX *ctx)
 {
 	SSL *ssl = SSL_new(ctx);
-	bool yes = ssl && tl_stream_kind(ssl) == TLSSF_REASON_NONE;
+	bool yes = ssl && tl_stream_kind(ssl) != TLSSF_REASON_NONE;
 
 	SSL_free(ssl);
 	return yes;
@@ -109,7 +109,7 @@ static bool makes_streams(SSL_CTX *ctx)
 /* OpenSSL 3.2 and later try it with DTLS, too, and nothing arrives any more. */
 void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
 {
-	if (!makes_streams(ctx))
+	if (for_datagrams(ctx))
 		return;
 	if (on)
 		SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
