@@ -333,23 +333,34 @@ static size_t tail_send(void)
 	return 0;
 }
 
-/* The negative control: all accepted, closed, and the tail is gone. */
-START_TEST(tail_is_lost)
+/* All accepted, then closed by that way: how many bytes are gone? */
+static size_t tail_lost(int way)
 {
 	size_t sent;
 
 	tail_open(3);
 	sent = tail_send();
-	if (_i == 1) {
+	if (way == 1) {
 		set_linger(c.tx, 5);
 		nonblocking(c.tx, false);
 	}
-	if (_i == 2)
+	if (way == 2)
 		ck_assert_int_eq(shutdown(c.tx, SHUT_WR), 0);
 	else
 		close_fd(&c.tx);
 	peer_finish(&c.peer, PATIENCE);
-	ck_assert_uint_lt(c.peer.plain_len, sent);
+	return sent - c.peer.plain_len;
+}
+
+/* The negative control. An acknowledgement may save the tail now and then. */
+START_TEST(tail_is_lost)
+{
+	for (int i = 0; i < 20; i++) {
+		conn_close();
+		if (tail_lost(_i))
+			return;
+	}
+	ck_abort_msg("the tail is never lost");
 }
 END_TEST
 
