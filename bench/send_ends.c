@@ -76,7 +76,7 @@ static void pin(unsigned int nth)
 #ifdef OPENSSL_IS_BORINGSSL
 #define SSL_OP_ENABLE_KTLS 0
 
-/* It chooses for itself in TLS 1.3; accept_link() sees what. */
+/* It chooses for itself in TLS 1.3; handshake() in send.c sees what. */
 static int SSL_CTX_set_ciphersuites(SSL_CTX *ctx, const char *names)
 {
 	(void)ctx;
