@@ -206,6 +206,13 @@ const char *tlssf_version(void)
 	       NUMBER(TLSSF_VERSION_PATCH);
 }
 
+/* Threads that trace without a pause must not keep tlssf_set_trace() out. */
+#ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+#define TRACE_LOCK PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+#else
+#define TRACE_LOCK PTHREAD_RWLOCK_INITIALIZER
+#endif
+
 /*
  * The lock is held for reading while the function runs: once
  * tlssf_set_trace() has returned, the old one is not in use any more.
@@ -219,7 +226,7 @@ static struct {
 	void *arg;
 } trace = {
 	.once = PTHREAD_ONCE_INIT,
-	.lock = PTHREAD_RWLOCK_INITIALIZER,
+	.lock = TRACE_LOCK,
 };
 
 static void read_environment(void)

@@ -11,9 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define ROUNDS 2000
+#define ROUNDS 500
 
 /* ---- names and texts ---- */
 
@@ -244,13 +245,25 @@ static void *talk(void *arg)
 	return NULL;
 }
 
+static void start_talking(pthread_t *threads, int n)
+{
+	for (int i = 0; i < n; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, talk, NULL),
+				 0);
+}
+
+static void end_talking(const pthread_t *threads, int n)
+{
+	atomic_store(&stop, true);
+	for (int i = 0; i < n; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+}
+
 START_TEST(function_and_argument_are_one)
 {
 	pthread_t threads[3];
 
-	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, talk, NULL),
-				 0);
+	start_talking(threads, 3);
 	for (int i = 0; i < ROUNDS; i++) {
 		if (i % 2)
 			tlssf_set_trace(hear_odd, &odd);
@@ -259,10 +272,30 @@ START_TEST(function_and_argument_are_one)
 		/* the one before is not in use any more */
 		ck_assert_int_eq(atomic_load(&in_use[(i + 1) % 2]), 0);
 	}
-	atomic_store(&stop, true);
-	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	end_talking(threads, 3);
 	ck_assert_int_eq(atomic_load(&mixed), 0);
+}
+END_TEST
+
+static void hear_slowly(void *arg, const char *line)
+{
+	struct timespec some = { .tv_nsec = 100000 };
+
+	(void)arg;
+	(void)line;
+	nanosleep(&some, NULL);
+}
+
+/* There is no moment when none of them is in the function. */
+START_TEST(busy_threads_do_not_keep_us_out)
+{
+	pthread_t threads[8];
+
+	tlssf_set_trace(hear_slowly, NULL);
+	start_talking(threads, 8);
+	for (int i = 0; i < 20; i++)
+		tlssf_set_trace(hear_slowly, NULL);
+	end_talking(threads, 8);
 }
 END_TEST
 
@@ -284,5 +317,6 @@ int main(void)
 	tcase_add_test(trace, environment_is_read_once);
 	tcase_add_loop_test(trace, other_values_do_not_switch_it_on, 0, 4);
 	tcase_add_test(trace, function_and_argument_are_one);
+	tcase_add_test(trace, busy_threads_do_not_keep_us_out);
 	return run_suite("unit_reason", suite);
 }
