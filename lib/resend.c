@@ -7,8 +7,9 @@
  *
  * A record is taken whole and only when all of its content is in the kernel;
  * until then the library gets "try again" and comes back with the same one. But
- * for handshake messages: the library sends those inside SSL_read() and other
- * calls, which have no use for "try again", so one of them may wait here.
+ * for a handshake message of a library that keeps them for the next SSL_write():
+ * we call that to have them sent, and it must not be left unfinished, for the
+ * application's own SSL_write() is none that repeats it. One may wait here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -302,7 +303,8 @@ ssize_t tlssf_resend(struct conn *c, const unsigned char *in, size_t len)
 	if (n || !r->busy)	/* a failure, or a piece */
 		return n;
 	n = finish(c);
-	if (n == -EAGAIN && r->type == RECORD_HANDSHAKE) {
+	if (n == -EAGAIN && r->type == RECORD_HANDSHAKE &&
+	    tl_holds_back(c->ssl)) {
 		r->held = true;
 		n = 0;
 	}

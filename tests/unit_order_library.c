@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define MUCH		(256 * KIB)
+#define TLS13_ROW	2
 
 /* What nobody can open. */
 static void send_junk_to_us(void)
@@ -43,6 +44,34 @@ START_TEST(error_of_a_read)
 	pair_close(&w.p);
 }
 END_TEST
+
+#ifndef OPENSSL_IS_BORINGSSL	/* its calls leave that to SSL_write() */
+/* A message that found no room is not said to be sent: nobody would send it. */
+START_TEST(handshake_without_room)
+{
+	size_t taken;
+	int r;
+
+	world_open(_i * ROWS + TLS13_ROW, NULL);
+	do_send(1, MUCH);
+	receive();
+	w.p.wire.room = 0;
+	taken = w.p.wire.taken;
+	ck_assert_int_eq(SSL_key_update(w.p.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+	for (int i = 0; i < 3; i++) {
+		r = SSL_do_handshake(w.p.ssl);
+		ck_assert_int_eq(SSL_get_error(w.p.ssl, r),
+				 SSL_ERROR_WANT_WRITE);
+	}
+	w.p.wire.room = UNLIMITED;
+	ck_assert_int_eq(SSL_do_handshake(w.p.ssl), 1);
+	ck_assert_uint_eq(w.p.wire.taken, taken + 27);	/* 22 + 5 */
+	do_send(1, MUCH);
+	good_bye();
+	pair_close(&w.p);
+}
+END_TEST
+#endif
 
 /* ---- the numbers are spent ---- */
 
@@ -155,6 +184,9 @@ void add_library_tests(Suite *suite)
 	TCase *tc = add_case(suite, "library", 30);
 
 	tcase_add_loop_test(tc, error_of_a_read, 0, 4 * ROWS);
+#ifndef OPENSSL_IS_BORINGSSL
+	tcase_add_loop_test(tc, handshake_without_room, 0, 2);
+#endif
 	tcase_add_loop_test(tc, past_the_bridge, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, bridge_kept, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, child_past_the_bridge, 0, 4 * ROWS);
