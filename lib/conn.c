@@ -303,6 +303,22 @@ int tlssf_conn_end(struct conn *c, int reason)
 	return -EPROTO;
 }
 
+static bool lacks_memory(enum tl_result res)
+{
+	return res == TL_SYSCALL && (errno == ENOMEM || errno == ENOBUFS);
+}
+
+int tlssf_conn_library(struct conn *c, enum tl_result res)
+{
+	if (res == TL_WANT_READ)
+		return TLSSF_WANT_READ;
+	if (res == TL_WANT_WRITE)
+		return tlssf_conn_want_write(c);
+	if (lacks_memory(res))
+		return tlssf_conn_io_error(c, errno);
+	return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+}
+
 /* A post-handshake message of the library's, or an answer that it owes. */
 int tlssf_conn_finish_flight(struct conn *c)
 {
@@ -310,19 +326,11 @@ int tlssf_conn_finish_flight(struct conn *c)
 
 	if (c->dead)	/* it was a KeyUpdate that must not leave */
 		return TLSSF_ERROR;
-	switch (res) {
-	case TL_OK:
-		return 0;
-	case TL_WANT_READ:
-		return TLSSF_WANT_READ;
-	case TL_WANT_WRITE:
-		return tlssf_conn_want_write(c);
-	default:
-		/* OpenSSL 3.2 and later, and a kernel that keeps its key */
-		if (c->kernel_tx && !c->takeover && c->key_update_breaks)
-			tlssf_conn_end(c, TLSSF_REASON_REKEY);
-		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
-	}
+	/* OpenSSL 3.2 and later, and a kernel that keeps its key */
+	if ((res == TL_FATAL || res == TL_SYSCALL) && !lacks_memory(res) &&
+	    c->kernel_tx && !c->takeover && c->key_update_breaks)
+		tlssf_conn_end(c, TLSSF_REASON_REKEY);
+	return res == TL_OK ? 0 : tlssf_conn_library(c, res);
 }
 
 /*

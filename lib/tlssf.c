@@ -265,9 +265,7 @@ static int close_notify(struct conn *c)
 	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_pending(c->bridge)
 			     && tl_sent_shutdown(c->ssl)))
 		return 0;
-	if (res == TL_WANT_WRITE)
-		return tlssf_conn_want_write(c);
-	return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+	return tlssf_conn_library(c, res);
 }
 
 static int shutdown_step(struct conn *c)

@@ -73,6 +73,46 @@ START_TEST(handshake_without_room)
 END_TEST
 #endif
 
+/*
+ * The socket has no memory for close_notify: not sticky, the same call serves
+ * later.
+ */
+START_TEST(no_memory_for_the_end)
+{
+	bool kernel = _i / 2 >= ROWS;
+	int err = _i % 2 ? ENOMEM : ENOBUFS;
+
+	world_open(_i / 2, NULL);
+	do_send(1, MUCH);
+	script_fail(kernel ? CALL_send_record : CALL_send, 1, err);
+	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), TLSSF_ERROR);
+	ck_assert_int_eq(errno, err);
+	ck_assert_int_eq(status().error, TLSSF_REASON_NO_MEMORY);
+	ck_assert_int_eq(status().dead, 0);
+	good_bye();
+	pair_close(&w.p);
+}
+END_TEST
+
+#ifndef OPENSSL_IS_BORINGSSL
+START_TEST(no_memory_for_a_key_update)
+{
+	world_open(_i * ROWS + TLS13_ROW, NULL);
+	do_send(1, MUCH);
+	ck_assert_int_eq(SSL_key_update(w.p.ssl, SSL_KEY_UPDATE_NOT_REQUESTED),
+			 1);
+	script_fail(_i ? CALL_send_record : CALL_send, 1, ENOMEM);
+	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, 1), TLSSF_ERROR);
+	ck_assert_int_eq(errno, ENOMEM);
+	ck_assert_int_eq(status().dead, 0);
+	do_send(1, MUCH);
+	ck_assert_uint_eq(status().rekeys, 1);
+	good_bye();
+	pair_close(&w.p);
+}
+END_TEST
+#endif
+
 /* ---- the numbers are spent ---- */
 
 /* All that makes the library send: data, KeyUpdates, alerts, close_notify. */
@@ -184,8 +224,10 @@ void add_library_tests(Suite *suite)
 	TCase *tc = add_case(suite, "library", 30);
 
 	tcase_add_loop_test(tc, error_of_a_read, 0, 4 * ROWS);
+	tcase_add_loop_test(tc, no_memory_for_the_end, 0, 4 * ROWS);
 #ifndef OPENSSL_IS_BORINGSSL
 	tcase_add_loop_test(tc, handshake_without_room, 0, 2);
+	tcase_add_loop_test(tc, no_memory_for_a_key_update, 0, 2);
 #endif
 	tcase_add_loop_test(tc, past_the_bridge, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, bridge_kept, 0, 2 * ROWS);
