@@ -261,16 +261,19 @@ bool tl_new_handshake(SSL *ssl)
  * For a connection that the bridge has not seen from its handshake on.
  * SSL_free_buffers() refuses while a record is unfinished in either direction,
  * and otherwise only gives back buffers that the next write allocates again.
- * While a record is being read it must not be called (CVE-2024-4741); then
- * the library's last word counts.
+ * While a record is being read it must not be called (CVE-2024-4741); then a
+ * write of nothing tells: where it fails, the library fails for good, but it
+ * does not take what is ours for the rest of another SSL_write().
  */
 bool tl_write_pending(SSL *ssl)
 {
+	size_t n;
+
 	if (SSL_want_write(ssl))
 		return true;
-	if (SSL_has_pending(ssl) || strcmp(SSL_rstate_string(ssl), "RH"))
-		return false;
-	return !SSL_free_buffers(ssl);
+	if (!SSL_has_pending(ssl) && !strcmp(SSL_rstate_string(ssl), "RH"))
+		return !SSL_free_buffers(ssl);
+	return !tl_sent_shutdown(ssl) && SSL_write_ex(ssl, "", 0, &n) <= 0;
 }
 
 /* ---- doing things with a connection ---- */
