@@ -218,6 +218,7 @@ static int bridge_write(BIO *bio, const char *in, int len)
 		BIO_copy_next_retry(bio);
 		return n;
 	}
+	b->asked++;
 	/* SSL_set_SSL_CTX() may have freed the one before */
 	b->conn->conf = tl_conf(b->conn->ssl);
 	if (!b->renewed && tl_new_handshake(b->conn->ssl))
@@ -256,6 +257,7 @@ static long flush(struct bridge *b, BIO *next)
 {
 	long r;
 
+	b->asked++;
 	if (b->gathering)
 		return 1;
 	BIO_clear_retry_flags(b->bio);

@@ -148,6 +148,11 @@ uint64_t tlssf_bridge_writes(const struct bridge *b)
 	return b->writes;
 }
 
+uint64_t tlssf_bridge_asked(const struct bridge *b)
+{
+	return b->asked;
+}
+
 uint64_t tlssf_bridge_records(const struct bridge *b)
 {
 	return b->records;

@@ -322,10 +322,15 @@ int tlssf_conn_library(struct conn *c, enum tl_result res)
 /* A post-handshake message of the library's, or an answer that it owes. */
 int tlssf_conn_finish_flight(struct conn *c)
 {
+	uint64_t before = tlssf_bridge_asked(c->bridge);
 	enum tl_result res = tl_continue(c->ssl);
 
 	if (c->dead)	/* it was a KeyUpdate that must not leave */
 		return TLSSF_ERROR;
+	/* after a fatal error it answers for ever what it answered last */
+	if (res == TL_WANT_WRITE && tlssf_bridge_on_top(c) &&
+	    tlssf_bridge_asked(c->bridge) == before)
+		res = TL_FATAL;
 	/* OpenSSL 3.2 and later, and a kernel that keeps its key */
 	if ((res == TL_FATAL || res == TL_SYSCALL) && !lacks_memory(res) &&
 	    c->kernel_tx && !c->takeover && c->key_update_breaks)

@@ -393,6 +393,7 @@ struct bridge {
 	bool severed;		/* after a takeover: nothing may pass */
 	uint64_t records;
 	uint64_t writes;	/* records that the library has got rid of */
+	uint64_t asked;		/* to write or flush, by whomever */
 };
 
 /* Have it on top of the write BIO: 0, -ENOMEM. The BIO owns it. */
@@ -430,6 +431,7 @@ bool tlssf_bridge_on_top(const struct conn *c);
 bool tlssf_bridge_in_chain(const struct conn *c);
 uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
 uint64_t tlssf_bridge_writes(const struct bridge *b);	/* and passed */
+uint64_t tlssf_bridge_asked(const struct bridge *b);	/* to do so */
 
 /* ---- kernel_tx.c: what the kernel's TLS layer holds ---- */
 struct kernel_tx {

@@ -45,6 +45,34 @@ START_TEST(error_of_a_read)
 }
 END_TEST
 
+/*
+ * The same without room for the alert, which the library never tries again: it
+ * says "try again" for ever. Our calls do not.
+ */
+START_TEST(alert_without_room)
+{
+	struct tlssf_options o = { .size = sizeof(o) };
+	char c;
+	int n = TLSSF_WANT_WRITE;
+
+	if (_i >= 2 * ROWS)
+		o.method = TLSSF_METHOD_USERSPACE;
+	world_open(_i % (2 * ROWS), &o);
+	do_send(1, MUCH);
+	receive();
+	w.p.wire.room = 0;
+	send_junk_to_us();
+	ck_assert_int_le(SSL_read(w.p.ssl, &c, 1), 0);
+	w.p.wire.room = UNLIMITED;
+	for (int i = 0; i < 3 && n == TLSSF_WANT_WRITE; i++)
+		n = (int)tlssf_send(w.p.ssl, FILE_FD, 1, 1000);
+	ck_assert_int_eq(n, TLSSF_ERROR);
+	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), TLSSF_ERROR);
+	ERR_clear_error();
+	pair_close(&w.p);
+}
+END_TEST
+
 #ifndef OPENSSL_IS_BORINGSSL	/* its calls leave that to SSL_write() */
 /* A message that found no room is not said to be sent: nobody would send it. */
 START_TEST(handshake_without_room)
@@ -270,6 +298,7 @@ void add_library_tests(Suite *suite)
 	TCase *tc = add_case(suite, "library", 30);
 
 	tcase_add_loop_test(tc, error_of_a_read, 0, 4 * ROWS);
+	tcase_add_loop_test(tc, alert_without_room, 0, 3 * ROWS);
 	tcase_add_loop_test(tc, no_memory_for_the_end, 0, 4 * ROWS);
 #ifndef OPENSSL_IS_BORINGSSL
 	tcase_add_loop_test(tc, handshake_without_room, 0, 2);
