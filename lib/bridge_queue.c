@@ -160,19 +160,29 @@ uint64_t tlssf_bridge_records(const struct bridge *b)
 
 /* ---- the BIOs around ---- */
 
+/* Not every filter above us hands on that the one below it waits. */
+static bool waits(const struct bridge *b, BIO *top)
+{
+	while (top && top != b->bio && !BIO_should_retry(top))
+		top = BIO_next(top);
+	return top && BIO_should_retry(top);
+}
+
 /* All that lies in BIOs above and below us. A socket has nothing to flush. */
 int tlssf_bridge_flush(struct bridge *b)
 {
 	BIO *top = SSL_get_wbio(b->conn->ssl), *next = BIO_next(b->bio);
-	int r;
+	int err;
 
 	if (top == b->bio && next && is_socket(next) && !tlssf_bridge_queued(b))
 		return 0;
 	errno = 0;
 	if (BIO_flush(top) > 0)
 		return 0;
-	r = below_error(top);
-	return r == -EAGAIN ? WOULD_BLOCK : r;
+	err = errno;
+	if (b->guard)
+		return -b->guard;
+	return waits(b, top) ? WOULD_BLOCK : err ? -err : -EIO;
 }
 
 /* Nothing is held in the BIOs between us and the socket. */

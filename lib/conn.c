@@ -216,8 +216,9 @@ static int drop_covered_bridge(struct conn *c)
 
 static int attach(struct conn *c)
 {
-	bool pending = c->bridge ? tlssf_bridge_pending(c->bridge)
-				 : tl_write_pending(c->ssl);
+	/* that of a covered bridge may be what the BIO above it keeps */
+	bool pending = tlssf_bridge_on_top(c) ? tlssf_bridge_pending(c->bridge)
+					      : tl_write_pending(c->ssl);
 	int r = 0;
 
 	if (!tlssf_bridge_on_top(c)) {
@@ -244,6 +245,23 @@ bool tlssf_conn_same_handshake(const struct conn *c)
 	return !memcmp(id, c->id, sizeof(id));
 }
 
+/*
+ * What a BIO above could not get rid of is no SSL_write(), which somebody would
+ * repeat.
+ */
+static int flush_above(struct conn *c)
+{
+	int r;
+
+	if (c->dead || !tlssf_bridge_pending(c->bridge))
+		return 0;
+	r = tlssf_conn_result(c, tlssf_bridge_flush(c->bridge));
+	if (!r)	/* there is no unfinished write while a flight waits */
+		tlssf_bridge_set_pending(c->bridge, !tl_flight_waits(c->ssl) &&
+						    tl_write_pending(c->ssl));
+	return r;
+}
+
 /* Attach at first use, after a new handshake, and to a new write BIO. */
 static int ensure_attached(struct conn *c)
 {
@@ -256,7 +274,7 @@ static int ensure_attached(struct conn *c)
 	/* the library's keys are stale: nothing works but through the bridge */
 	if (c->takeover && same) {
 		if (same_fd && tlssf_bridge_in_chain(c))
-			return 0;
+			return flush_above(c);
 		tlssf_bridge_sever(c->bridge);
 		return TLSSF_ERROR;
 	}
@@ -319,18 +337,31 @@ int tlssf_conn_library(struct conn *c, enum tl_result res)
 	return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 }
 
-/* A post-handshake message of the library's, or an answer that it owes. */
-int tlssf_conn_finish_flight(struct conn *c)
+/* Does the library wait for us? It and filters above may say otherwise. */
+static enum tl_result go_on(struct conn *c)
 {
 	uint64_t before = tlssf_bridge_asked(c->bridge);
 	enum tl_result res = tl_continue(c->ssl);
+	bool asked = tlssf_bridge_asked(c->bridge) != before;
+	bool on_top = tlssf_bridge_on_top(c);
+
+	/* after a fatal error it answers for ever what it answered last */
+	if (res == TL_WANT_WRITE && on_top && !asked)
+		return TL_FATAL;
+	/* not every filter hands on why the one below it could not flush */
+	if (res == TL_SYSCALL && !on_top && asked &&
+	    tlssf_bridge_pending(c->bridge))
+		return TL_WANT_WRITE;
+	return res;
+}
+
+/* A post-handshake message of the library's, or an answer that it owes. */
+int tlssf_conn_finish_flight(struct conn *c)
+{
+	enum tl_result res = go_on(c);
 
 	if (c->dead)	/* it was a KeyUpdate that must not leave */
 		return TLSSF_ERROR;
-	/* after a fatal error it answers for ever what it answered last */
-	if (res == TL_WANT_WRITE && tlssf_bridge_on_top(c) &&
-	    tlssf_bridge_asked(c->bridge) == before)
-		res = TL_FATAL;
 	/* OpenSSL 3.2 and later, and a kernel that keeps its key */
 	if ((res == TL_FATAL || res == TL_SYSCALL) && !lacks_memory(res) &&
 	    c->kernel_tx && !c->takeover && c->key_update_breaks)
