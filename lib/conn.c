@@ -245,10 +245,7 @@ bool tlssf_conn_same_handshake(const struct conn *c)
 	return !memcmp(id, c->id, sizeof(id));
 }
 
-/*
- * What a BIO above could not get rid of is no SSL_write(), which somebody would
- * repeat.
- */
+/* What a BIO above keeps is no SSL_write(), which somebody would repeat. */
 static int flush_above(struct conn *c)
 {
 	int r;
@@ -345,7 +342,7 @@ static enum tl_result go_on(struct conn *c)
 	bool asked = tlssf_bridge_asked(c->bridge) != before;
 	bool on_top = tlssf_bridge_on_top(c);
 
-	/* after a fatal error it answers for ever what it answered last */
+	/* a failed one answers for ever what it answered last */
 	if (res == TL_WANT_WRITE && on_top && !asked)
 		return TL_FATAL;
 	/* not every filter hands on why the one below it could not flush */
@@ -358,8 +355,13 @@ static enum tl_result go_on(struct conn *c)
 /* A post-handshake message of the library's, or an answer that it owes. */
 int tlssf_conn_finish_flight(struct conn *c)
 {
-	enum tl_result res = go_on(c);
+	/* one of its messages can wait in the bridge, not two */
+	int r = c->takeover ? tlssf_resend_flush(c) : 0;
+	enum tl_result res;
 
+	if (r)
+		return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
+	res = go_on(c);
 	if (c->dead)	/* it was a KeyUpdate that must not leave */
 		return TLSSF_ERROR;
 	/* OpenSSL 3.2 and later, and a kernel that keeps its key */

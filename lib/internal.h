@@ -511,6 +511,7 @@ struct resend {
 	bool rekeys;		/* with a KeyUpdate in it */
 	bool held;		/* the library thinks that it is sent */
 	bool sealed;		/* queued already */
+	bool key_first;		/* the present one is spent */
 	int type;
 	int fatal_alert;	/* RFC 8446, 6; or -1 */
 	unsigned char *plain;	/* its content, once opened, or NULL */

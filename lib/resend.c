@@ -7,7 +7,7 @@
  *
  * A record is taken whole and only when all of its content is in the kernel;
  * until then the library gets "try again" and comes back with the same one. But
- * for a handshake message of a library that keeps them for the next SSL_write():
+ * for a handshake message of a library that keeps them for the next SSL_write:
  * we call that to have them sent, and it must not be left unfinished, for the
  * application's own SSL_write() is none that repeats it. One may wait here.
  */
@@ -213,7 +213,7 @@ static int after(struct conn *c, struct resend *r)
 	drop_plain(r);
 	free(r->part);
 	r->part = NULL;
-	r->busy = r->held = r->rekeys = r->sealed = false;
+	r->busy = r->held = r->rekeys = r->sealed = r->key_first = false;
 	if (r->fatal_alert >= 0)
 		tlssf_conn_fatal_alert(c, r->fatal_alert);
 	if (!err)
@@ -229,24 +229,34 @@ static int alive(const struct conn *c)
 	return c->kernel_tx ? tlssf_ktx_alive(c) : 0;
 }
 
+static int prepare_rekey(struct conn *c)
+{
+	return tlssf_takeover_prepare_rekey(c) ?
+	       tlssf_conn_end(c, TLSSF_REASON_REKEY) : 0;
+}
+
 static int start(struct conn *c, const unsigned char *rec, size_t len)
 {
 	struct resend *r = &c->takeover->resend;
-	int err = 0;
+	int err = open_record(c, rec, len);
 
-	if (tlssf_takeover_left(c) <= KEY_RESERVE) {
-		err = alive(c);
-		if (!err)
-			err = tlssf_takeover_new_key(c);
-	}
-	if (!err)
-		err = open_record(c, rec, len);
-	if (err || !r->rekeys)
+	if (err)
 		return err;
-	if (!tlssf_conn_key_update(c))
-		return -EPROTO;
-	return tlssf_takeover_prepare_rekey(c) ?
-	       tlssf_conn_end(c, TLSSF_REASON_REKEY) : 0;
+	r->key_first = tlssf_takeover_left(c) <= KEY_RESERVE;
+	if (!r->rekeys)
+		return 0;
+	return tlssf_conn_key_update(c) ? prepare_rekey(c) : -EPROTO;
+}
+
+/* The key must not protect the record: a KeyUpdate of our own goes first. */
+static int new_key_first(struct conn *c, struct resend *r)
+{
+	int err = tlssf_takeover_new_key(c);
+
+	if (err)
+		return err;
+	r->key_first = false;
+	return r->rekeys ? prepare_rekey(c) : 0;	/* from the new one */
 }
 
 /*
@@ -268,8 +278,7 @@ static ssize_t take_in(struct conn *c, const unsigned char *in, size_t len)
 	r->take = (size_t)n;
 	err = start(c, r->part, r->part_len);
 	/* not yet: the same piece will come again */
-	r->part_len = err == -EAGAIN || err == -ENOMEM ?
-		      r->part_len - r->take : 0;
+	r->part_len = err == -ENOMEM ? r->part_len - r->take : 0;
 	return err;
 }
 
@@ -278,11 +287,18 @@ static int finish(struct conn *c)
 	struct resend *r = &c->takeover->resend;
 	int err = alive(c);
 
+	if (!err && r->key_first)
+		err = new_key_first(c, r);
 	if (!err)
 		err = give(c, r);
 	if (err)
 		return keep(c, r, err);
 	return after(c, r);
+}
+
+static bool passes(ssize_t err)
+{
+	return err == -EAGAIN || err == -ENOMEM || err == -ENOBUFS;
 }
 
 int tlssf_resend_flush(struct conn *c)
@@ -303,7 +319,7 @@ ssize_t tlssf_resend(struct conn *c, const unsigned char *in, size_t len)
 	if (n || !r->busy)	/* a failure, or a piece */
 		return n;
 	n = finish(c);
-	if (n == -EAGAIN && r->type == RECORD_HANDSHAKE &&
+	if (passes(n) && r->type == RECORD_HANDSHAKE &&
 	    tl_holds_back(c->ssl)) {
 		r->held = true;
 		n = 0;

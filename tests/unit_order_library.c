@@ -247,6 +247,77 @@ START_TEST(unseen_write)
 }
 END_TEST
 
+/* ---- a key that ends at a message ---- */
+
+/*
+ * A KeyUpdate of our own must go before the library's message, and there is no
+ * room: that is nobody's unfinished write.
+ */
+START_TEST(key_ends_without_room)
+{
+	struct tlssf_options o = { .size = sizeof(o), .key_records = 16 };
+	int how = _i % 3, n;
+	char c;
+
+	world_open(ROWS + TLS13_ROW, &o);
+	do_send(1, MUCH);
+	while (tlssf_takeover_left(tl_conn(w.p.ssl)) > KEY_RESERVE)
+		do_write((const unsigned char *)"x", 1);
+	receive();
+	ck_assert_int_eq(SSL_key_update(w.p.peer, SSL_KEY_UPDATE_REQUESTED), 1);
+	ck_assert_int_eq(SSL_write(w.p.peer, "y", 1), 1);
+	ck_assert_int_eq(SSL_read(w.p.ssl, &c, 1), 1);
+	w.p.wire.room = 0;
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, 1),
+				 TLSSF_WANT_WRITE);
+	if (how == 1) {
+		n = SSL_write(w.p.ssl, "app", 3);
+		ck_assert_int_eq(SSL_get_error(w.p.ssl, n),
+				 SSL_ERROR_WANT_WRITE);
+	}
+	if (how == 2)
+		ck_assert_int_eq(tlssf_shutdown(w.p.ssl), TLSSF_WANT_WRITE);
+	w.p.wire.room = UNLIMITED;
+	if (how == 1)
+		do_write((const unsigned char *)"app", 3);
+	if (how != 2)
+		do_send(1, MUCH);
+	good_bye();
+	pair_close(&w.p);
+}
+END_TEST
+
+/* Several answers to KeyUpdates, none of which finds room. */
+START_TEST(answers_without_room)
+{
+	char c;
+	int n;
+
+	world_open(_i * ROWS + TLS13_ROW, NULL);
+	do_send(1, MUCH);
+	receive();
+	w.p.wire.room = 0;
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(SSL_key_update(w.p.peer,
+						SSL_KEY_UPDATE_REQUESTED), 1);
+		ck_assert_int_eq(SSL_write(w.p.peer, "y", 1), 1);
+		n = SSL_read(w.p.ssl, &c, 1);
+		ck_assert(n == 1 || SSL_get_error(w.p.ssl, n) ==
+				    SSL_ERROR_WANT_WRITE);
+		ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, 1),
+				 TLSSF_WANT_WRITE);
+	}
+	n = SSL_write(w.p.ssl, "app", 3);
+	ck_assert_int_eq(SSL_get_error(w.p.ssl, n), SSL_ERROR_WANT_WRITE);
+	w.p.wire.room = UNLIMITED;
+	do_write((const unsigned char *)"app", 3);
+	do_send(1, MUCH);
+	good_bye();
+	pair_close(&w.p);
+}
+END_TEST
+
 /* ---- the numbers are spent ---- */
 
 /* All that makes the library send: data, KeyUpdates, alerts, close_notify. */
@@ -367,6 +438,8 @@ void add_library_tests(Suite *suite)
 	tcase_add_loop_test(tc, key_update_in_a_buffer, 0, 2);
 #endif
 	tcase_add_loop_test(tc, unseen_write, 0, 4 * ROWS);
+	tcase_add_loop_test(tc, key_ends_without_room, 0, 3);
+	tcase_add_loop_test(tc, answers_without_room, 0, 2);
 	tcase_add_loop_test(tc, past_the_bridge, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, bridge_kept, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, child_past_the_bridge, 0, 4 * ROWS);
