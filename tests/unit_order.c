@@ -518,5 +518,6 @@ int main(void)
 	add_stale_tests(suite);
 	add_fault_tests(suite);
 	add_library_tests(suite);
+	add_mixed_tests(suite);
 	return run_suite("unit_order", suite);
 }

@@ -47,6 +47,7 @@ void add_search_tests(Suite *suite);	/* unit_order_search.c */
 void add_stale_tests(Suite *suite);	/* unit_order_stale.c */
 void add_fault_tests(Suite *suite);	/* unit_order_faults.c */
 void add_library_tests(Suite *suite);	/* unit_order_library.c */
+void add_mixed_tests(Suite *suite);	/* unit_order_mixed.c */
 
 uint32_t dice(uint32_t n);	/* 0 to n - 1 */
 int64_t play_preadv(const struct sys_args *a);
