@@ -252,16 +252,16 @@ static int drain_step(struct conn *c)
 /* close_notify once, again only while its record is unfinished. */
 static int close_notify(struct conn *c)
 {
-	bool pending = tlssf_bridge_pending(c->bridge);
 	enum tl_result res;
 
-	if (tl_sent_shutdown(c->ssl) && !pending)
-		return 0;
-	if (!tl_sent_shutdown(c->ssl) && pending)
-		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
+	if (tl_sent_shutdown(c->ssl) != tlssf_bridge_pending(c->bridge))
+		return tl_sent_shutdown(c->ssl) ? 0 :
+		       tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
 	res = tl_shutdown(c->ssl);
 	if (c->dead)
 		return still_dead(c);
+	if (res == TL_WANT_WRITE)	/* a BIO above us may have said so */
+		tlssf_bridge_set_pending(c->bridge, true);
 	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_pending(c->bridge)
 			     && tl_sent_shutdown(c->ssl)))
 		return 0;

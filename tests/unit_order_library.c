@@ -201,6 +201,58 @@ START_TEST(key_update_in_a_buffer)
 END_TEST
 #endif
 
+/* ---- a BIO of the application's, which takes when it likes ---- */
+
+static bool refuses;
+
+static int moody_write(BIO *bio, const char *in, int len)
+{
+	int n;
+
+	BIO_clear_retry_flags(bio);
+	if (refuses) {
+		BIO_set_retry_write(bio);
+		return -1;
+	}
+	n = BIO_write(BIO_next(bio), in, len);
+	BIO_copy_next_retry(bio);
+	return n;
+}
+
+static long moody_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+	if (cmd == BIO_CTRL_PUSH || cmd == BIO_CTRL_POP)
+		return 1;
+	return BIO_ctrl(BIO_next(bio), cmd, num, ptr);
+}
+
+/* close_notify is not out because no bridge was asked to send it. */
+START_TEST(refused_above)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_FILTER,
+				     "moody");
+	BIO *top, *below;
+
+	ck_assert(BIO_meth_set_write(m, moody_write) &&
+		  BIO_meth_set_ctrl(m, moody_ctrl));
+	world_open(_i, NULL);
+	do_send(1, MUCH);
+	top = BIO_new(m);
+	BIO_set_init(top, 1);
+	below = SSL_get_wbio(w.p.ssl);
+	ck_assert_int_eq(BIO_up_ref(below), 1);
+	SSL_set0_wbio(w.p.ssl, BIO_push(top, below));
+	refuses = true;
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(tlssf_shutdown(w.p.ssl), TLSSF_WANT_WRITE);
+	refuses = false;
+	good_bye();
+	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), 0);
+	pair_close(&w.p);
+	BIO_meth_free(m);
+}
+END_TEST
+
 /* ---- an SSL_write() that no bridge has seen ---- */
 
 /* The library's last word is then of a read. */
@@ -437,6 +489,7 @@ void add_library_tests(Suite *suite)
 	tcase_add_loop_test(tc, buffer_that_waits, 0, 4 * ROWS);
 	tcase_add_loop_test(tc, key_update_in_a_buffer, 0, 2);
 #endif
+	tcase_add_loop_test(tc, refused_above, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, unseen_write, 0, 4 * ROWS);
 	tcase_add_loop_test(tc, key_ends_without_room, 0, 3);
 	tcase_add_loop_test(tc, answers_without_room, 0, 2);
