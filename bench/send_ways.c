@@ -230,6 +230,8 @@ static void tlssf(struct link *l)
 		.header_len = (size_t)conf.header,
 		.fd = server.file,
 		.file_len = conf.size,
+		/* it is in the header; the others do not look, either */
+		.file_known = 1,
 	};
 	int r;
 

@@ -354,6 +354,7 @@ void response_job(struct response *resp, unsigned int i, char *buf,
 		job->fd = resp->fd;
 		job->off = (off_t)resp->ranges[i].off;
 		job->file_len = resp->ranges[i].len;
+		job->file_known = 1;	/* opened and measured just now */
 	}
 	if (resp->page) {
 		job->trailer = resp->page;
