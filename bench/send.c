@@ -26,8 +26,6 @@
 
 #include <tlssf/tlssf.h>
 
-#define SAMPLE_LIMIT	300	/* seconds until SIGALRM ends a stuck run */
-#define POLL_LIMIT	30000	/* milliseconds */
 #define CHECKED		3	/* responses that are compared, if small */
 #define LARGE		(512u << 10)
 
@@ -64,7 +62,7 @@ static void wait_end(int sock)
 	char c;
 
 	must(shutdown(sock, SHUT_WR) == 0, "shutdown");
-	must(poll(&p, 1, POLL_LIMIT) == 1, "waiting for the client");
+	must(poll(&p, 1, poll_limit()) == 1, "waiting for the client");
 	must(recv(sock, &c, 1, 0) == 0, "end of stream");
 }
 
@@ -75,7 +73,7 @@ static void respond(const struct variant *v, struct link *l, int times)
 
 	for (int i = 0; i < times; i++) {
 		if (v->nonblocking)
-			must(poll(&p, 1, POLL_LIMIT) == 1, "request");
+			must(poll(&p, 1, poll_limit()) == 1, "request");
 		if (l->gnutls)
 			gnutls_request(l);
 		else
@@ -161,7 +159,7 @@ static void handshake(const struct variant *v, struct link *l)
 
 static void give_order(const struct order *order)
 {
-	alarm(SAMPLE_LIMIT);
+	alarm(sample_limit());
 	must(send(server.ctl, order, sizeof(*order), MSG_NOSIGNAL) ==
 	     sizeof(*order), "order");
 }

@@ -34,6 +34,20 @@ struct conf {
 
 extern struct conf conf;
 
+/*
+ * Until a stuck run is given up; without a limit where clocks count: an idle
+ * machine's time flies there, also while the host fetches a page for it.
+ */
+static inline unsigned int sample_limit(void)	/* seconds */
+{
+	return conf.counted ? 0 : 300;
+}
+
+static inline int poll_limit(void)		/* milliseconds */
+{
+	return conf.counted ? -1 : 30000;
+}
+
 /* ---- send_ends.c: both ends, made before anything is timed ---- */
 
 /* Whose SSL_CTX. Up to AUTO they know nothing of tlssf; GNUTLS has none. */

@@ -14,7 +14,6 @@
 
 #include <tlssf/tlssf.h>
 
-#define POLL_LIMIT	30000	/* milliseconds */
 #define READ_SIZE	16384	/* of the loop that everybody writes */
 #define ONE_SEND	(1u << 20)
 
@@ -202,7 +201,7 @@ static void wait_writable(struct link *l)
 	if (st.retry_ms)
 		must(poll(NULL, 0, (int)st.retry_ms) == 0, "poll");
 	else
-		must(poll(&p, 1, POLL_LIMIT) == 1, "waiting for POLLOUT");
+		must(poll(&p, 1, poll_limit()) == 1, "waiting for POLLOUT");
 }
 
 static void tlssf_file(struct link *l)
