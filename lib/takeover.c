@@ -23,8 +23,8 @@
 
 /*
  * Bytes from which on a takeover has paid for itself, by instructions that
- * bench/kernel counts: 72, 85 and 81 KiB on Linux 6.1, 6.12 and 7.3 where the
- * kernel gets the keys, 105, 120 and 95 where we seal. One number is near enough
+ * bench/kernel counts: 69, 75 and 73 KiB on Linux 6.1, 6.12 and 7.3 where the
+ * kernel gets the keys, 102, 109 and 104 where we seal. One number is near enough
  * to all.
  */
 #define WORTH_IT	(96u << 10)
