@@ -127,18 +127,6 @@ bool tlssf_conn_kernel_rekeys(const struct conn *c)
 
 /* ---- secrets ---- */
 
-/* From the key log, during the handshake. */
-void tlssf_conn_secret(struct ssl_st *ssl, const unsigned char *secret,
-		       size_t len)
-{
-	struct conn *c = tl_conn(ssl);
-
-	if (!c || len > sizeof(c->secret))
-		return;
-	memcpy(c->secret, secret, len);
-	c->secret_len = len;
-}
-
 /* From the library, where it tells: then it is the present one. */
 void tlssf_conn_ask_secret(struct conn *c)
 {

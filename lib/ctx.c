@@ -72,6 +72,18 @@ static void probe_what_matters(void)
 	}
 }
 
+/* From the key log, during the handshake. */
+static void keep_secret(struct ssl_st *ssl, const unsigned char *secret,
+			size_t len)
+{
+	struct conn *c = tl_conn(ssl);
+
+	if (!c || len > sizeof(c->secret))
+		return;
+	memcpy(c->secret, secret, len);
+	c->secret_len = len;
+}
+
 static struct ctx_conf *new_conf(struct ssl_ctx_st *ctx)
 {
 	struct ctx_conf *conf = calloc(1, sizeof(*conf));
@@ -82,7 +94,7 @@ static struct ctx_conf *new_conf(struct ssl_ctx_st *ctx)
 	}
 	conf->app_ktls = tl_ctx_ktls(ctx);
 	conf->early = tlssf_conn_watch;
-	conf->secret = tlssf_conn_secret;
+	conf->secret = keep_secret;
 	probe_what_matters();
 	return conf;
 }

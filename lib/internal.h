@@ -640,8 +640,6 @@ int tlssf_conn_end(struct conn *c, int reason);
 /* Its call did not succeed, and its message is kept: TLSSF_WANT_*, _ERROR. */
 int tlssf_conn_library(struct conn *c, enum tl_result res);
 int tlssf_conn_finish_flight(struct conn *c); /* the library's, waiting */
-void tlssf_conn_secret(struct ssl_st *ssl, const unsigned char *secret,
-		       size_t len);
 void tlssf_conn_ask_secret(struct conn *c);
 bool tlssf_conn_kernel_rekeys(const struct conn *c);
 /* The library has given the connection up, by kernel TLS: so do we. */
