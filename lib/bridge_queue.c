@@ -148,7 +148,7 @@ uint64_t tlssf_bridge_writes(const struct bridge *b)
 	return b->writes;
 }
 
-uint64_t tlssf_bridge_asked(const struct bridge *b)
+unsigned int tlssf_bridge_asked(const struct bridge *b)
 {
 	return b->asked;
 }

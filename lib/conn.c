@@ -325,7 +325,7 @@ int tlssf_conn_library(struct conn *c, enum tl_result res)
 /* Does the library wait for us? It and filters above may say otherwise. */
 static enum tl_result go_on(struct conn *c)
 {
-	uint64_t before = tlssf_bridge_asked(c->bridge);
+	unsigned int before = tlssf_bridge_asked(c->bridge);
 	enum tl_result res = tl_continue(c->ssl);
 	bool asked = tlssf_bridge_asked(c->bridge) != before;
 	bool on_top = tlssf_bridge_on_top(c);

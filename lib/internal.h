@@ -387,13 +387,13 @@ struct bridge {
 	struct batch *out;	/* gathered or still to be sent, or NULL */
 	bool gathering;
 	bool pending;		/* the library's last record is unfinished */
-	int record_type;	/* kernel TLS: of the next write */
-	int guard;		/* errno for every write, 0: alive */
 	bool renewed;		/* a new handshake: nothing is known yet */
 	bool severed;		/* after a takeover: nothing may pass */
+	int record_type;	/* kernel TLS: of the next write */
+	int guard;		/* errno for every write, 0: alive */
+	unsigned int asked;	/* to write or flush, by whomever */
 	uint64_t records;
 	uint64_t writes;	/* records that the library has got rid of */
-	uint64_t asked;		/* to write or flush, by whomever */
 };
 
 /* Have it on top of the write BIO: 0, -ENOMEM. The BIO owns it. */
@@ -431,7 +431,7 @@ bool tlssf_bridge_on_top(const struct conn *c);
 bool tlssf_bridge_in_chain(const struct conn *c);
 uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
 uint64_t tlssf_bridge_writes(const struct bridge *b);	/* and passed */
-uint64_t tlssf_bridge_asked(const struct bridge *b);	/* to do so */
+unsigned int tlssf_bridge_asked(const struct bridge *b); /* to do so */
 
 /* ---- kernel_tx.c: what the kernel's TLS layer holds ---- */
 struct kernel_tx {
