@@ -172,17 +172,15 @@ static bool waits(const struct bridge *b, BIO *top)
 int tlssf_bridge_flush(struct bridge *b)
 {
 	BIO *top = SSL_get_wbio(b->conn->ssl), *next = BIO_next(b->bio);
-	int err;
 
 	if (top == b->bio && next && is_socket(next) && !tlssf_bridge_queued(b))
 		return 0;
 	errno = 0;
 	if (BIO_flush(top) > 0)
 		return 0;
-	err = errno;
 	if (b->guard)
 		return -b->guard;
-	return waits(b, top) ? WOULD_BLOCK : err ? -err : -EIO;
+	return waits(b, top) ? WOULD_BLOCK : below_error(top);
 }
 
 /* Nothing is held in the BIOs between us and the socket. */

@@ -73,6 +73,15 @@ START_TEST(alert_without_room)
 }
 END_TEST
 
+/* Taken over, and the socket is full. */
+static void open_without_room(int row)
+{
+	world_open(row, NULL);
+	do_send(1, MUCH);
+	receive();
+	w.p.wire.room = 0;
+}
+
 #ifndef OPENSSL_IS_BORINGSSL	/* its calls leave that to SSL_write() */
 /* A message that found no room is not said to be sent: nobody would send it. */
 START_TEST(handshake_without_room)
@@ -80,10 +89,7 @@ START_TEST(handshake_without_room)
 	size_t taken;
 	int r;
 
-	world_open(_i * ROWS + TLS13_ROW, NULL);
-	do_send(1, MUCH);
-	receive();
-	w.p.wire.room = 0;
+	open_without_room(_i * ROWS + TLS13_ROW);
 	taken = w.p.wire.taken;
 	ck_assert_int_eq(SSL_key_update(w.p.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
 	for (int i = 0; i < 3; i++) {
@@ -101,10 +107,7 @@ START_TEST(handshake_without_room)
 END_TEST
 #endif
 
-/*
- * The socket has no memory for close_notify: not sticky, the same call serves
- * later.
- */
+/* No memory for close_notify: not sticky, the same call serves later. */
 START_TEST(no_memory_for_the_end)
 {
 	bool kernel = _i / 2 >= ROWS;
@@ -346,10 +349,7 @@ START_TEST(answers_without_room)
 	char c;
 	int n;
 
-	world_open(_i * ROWS + TLS13_ROW, NULL);
-	do_send(1, MUCH);
-	receive();
-	w.p.wire.room = 0;
+	open_without_room(_i * ROWS + TLS13_ROW);
 	for (int i = 0; i < 3; i++) {
 		ck_assert_int_eq(SSL_key_update(w.p.peer,
 						SSL_KEY_UPDATE_REQUESTED), 1);
