@@ -152,7 +152,7 @@ static bool can_shut(const struct conn *c)
 {
 	uint64_t id;
 
-	return tlssf_sys.getpid() == c->pid && c->fd >= 0 &&
+	return tlssf_sys.process() == c->process && c->fd >= 0 &&
 	       tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->socket;
 }
 
@@ -186,7 +186,7 @@ static int resend(struct bridge *b, const char *in, int len)
 	struct conn *c = b->conn;
 	ssize_t n;
 
-	if (tlssf_sys.getpid() != c->pid)	/* the parent goes on */
+	if (tlssf_sys.process() != c->process)	/* the parent goes on */
 		return refuse(EPERM);
 	n = tlssf_resend(c, (const unsigned char *)in, (size_t)len);
 	b->pending = n < 0;

@@ -71,7 +71,7 @@ int tlssf_bridge_drain(struct bridge *b)
 		return 0;
 	if (b->guard)
 		return -b->guard;
-	if (tlssf_sys.getpid() != b->conn->pid)
+	if (tlssf_sys.process() != b->conn->process)
 		return -ECHILD;	/* the parent sends these records */
 	do {
 		want = out->used - out->head;

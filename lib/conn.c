@@ -148,7 +148,7 @@ static void look(struct conn *c)
 	c->socket = 0;
 	if (c->fd >= 0 && tlssf_sys.socket_id(c->fd, &c->socket))
 		c->socket = 0;
-	c->pid = tlssf_sys.getpid();
+	c->process = tlssf_sys.process();
 	tl_describe(c->ssl, &c->info);
 	c->key_update_breaks = false;
 	c->kernel_tx = true;	/* so that the bridge passes the question */
@@ -446,7 +446,7 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
 		return TLSSF_ERROR;
 	c = *out;
 	c->retry_ms = 0;
-	if (c->examined && c->pid != tlssf_sys.getpid())
+	if (c->examined && c->process != tlssf_sys.process())
 		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, EPERM);
 	/* the library's own fatal error, not a handshake after SSL_clear() */
 	if (c->dead && c->bridge && !tl_ready(ssl) && !tl_new_handshake(ssl))

@@ -63,7 +63,7 @@ struct sys_tcp {
 #define SYS_CRYPTO_MAX	64	/* no tls12_crypto_info_* is larger */
 
 struct sys {
-	pid_t (*getpid)(void);
+	uint64_t (*process)(void);	/* another number in a fork's child */
 	uint64_t (*now_ms)(void);		/* CLOCK_MONOTONIC */
 	void (*sleep_ms)(unsigned int ms);
 	/* regular file: its size; else -EINVAL; -EBADF also when write-only */
@@ -587,7 +587,7 @@ struct ahead {
 struct conn {
 	struct ssl_st *ssl;
 	struct bridge *bridge;		/* NULL: not attached */
-	pid_t pid;			/* of the first use */
+	uint64_t process;		/* of the first use */
 	int fd;				/* below the write BIO, or -1 */
 	uint64_t socket;		/* its socket_id, or 0 */
 	unsigned char id[HANDSHAKE_ID];

@@ -305,7 +305,7 @@ int tlssf_resend_flush(struct conn *c)
 {
 	if (!c->takeover->resend.held)
 		return 0;
-	return tlssf_sys.getpid() == c->pid ? finish(c) : -ECHILD;
+	return tlssf_sys.process() == c->process ? finish(c) : -ECHILD;
 }
 
 /* How much of `in` is done with, or -errno; -EAGAIN: come again with it. */

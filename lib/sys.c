@@ -11,9 +11,12 @@
 #include <linux/tls.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -35,6 +38,44 @@ static int result(long r)
 static ssize_t count(ssize_t r)
 {
 	return r < 0 ? -errno : r;
+}
+
+static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+static _Atomic uint64_t *process_page;	/* NULL: no such pages here */
+static _Atomic uint64_t processes;
+
+static void make_page(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return;
+	if (madvise(p, size, MADV_WIPEONFORK) == 0)
+		process_page = p;
+	else
+		munmap(p, size);
+}
+
+/*
+ * The kernel zeroes the page in a child, however that was made (madvise(2));
+ * the child then takes the next number. No system call each time, and a child
+ * in another namespace may have the parent's pid.
+ */
+static uint64_t sys_process(void)
+{
+	uint64_t id, none = 0;
+
+	pthread_once(&process_once, make_page);
+	if (!process_page)
+		return (uint64_t)getpid();
+	id = *process_page;
+	if (id)
+		return id;
+	id = ++processes;
+	return atomic_compare_exchange_strong(process_page, &none, id) ? id
+								       : none;
 }
 
 static uint64_t sys_now_ms(void)
@@ -343,7 +384,7 @@ static int sys_kernel_release(char *buf, size_t cap)
 }
 
 const struct sys tlssf_sys = {
-	.getpid = getpid,
+	.process = sys_process,
 	.now_ms = sys_now_ms,
 	.sleep_ms = sys_sleep_ms,
 	.file_size = sys_file_size,

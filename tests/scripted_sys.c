@@ -70,7 +70,7 @@ void script_advance(uint64_t ms)
 	clock_ms += ms;
 }
 
-static int64_t true_pid(const struct sys_args *args)
+static int64_t true_process(const struct sys_args *args)
 {
 	(void)args;
 	return getpid();
@@ -85,7 +85,7 @@ static int64_t own_clock(const struct sys_args *args)
 /* What must answer, or NULL: the call is not expected and has no default. */
 static const struct step *find(enum sys_call call)
 {
-	static const struct step pid = { .play = true_pid };
+	static const struct step process = { .play = true_process };
 	static const struct step now = { .play = own_clock };
 
 	if (script.next < script.count &&
@@ -93,7 +93,7 @@ static const struct step *find(enum sys_call call)
 		return &script.steps[script.next++];
 	if (script.has_default[call])
 		return &script.defaults[call];
-	return call == CALL_getpid ? &pid : call == CALL_now_ms ? &now : NULL;
+	return call == CALL_process ? &process : call == CALL_now_ms ? &now : NULL;
 }
 
 static void check(const struct step *s, const struct sys_args *a)
@@ -137,9 +137,9 @@ static int64_t play(enum sys_call call, struct sys_args args)
 #define ARGS(...)	(struct sys_args){ __VA_ARGS__ }
 #define NO_FD		.fd = -1
 
-static pid_t s_getpid(void)
+static uint64_t s_process(void)
 {
-	return (pid_t)play(CALL_getpid, ARGS(NO_FD));
+	return (uint64_t)play(CALL_process, ARGS(NO_FD));
 }
 
 static uint64_t s_now_ms(void)

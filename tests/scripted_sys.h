@@ -17,7 +17,7 @@
 
 /* The members of struct sys; a missing one does not compile. */
 #define SYS_CALLS(X) \
-	X(getpid) X(now_ms) X(sleep_ms) X(file_size) X(pread) X(nonblocking) \
+	X(process) X(now_ms) X(sleep_ms) X(file_size) X(pread) X(nonblocking) \
 	X(send) X(recv) X(send_record) X(poll) X(send_timeout_ms) \
 	X(send_room) X(tcp) X(tcp_state) X(tcp_corked) X(tcp_cork) X(ulp_attach) \
 	X(tls_tx_set) X(tls_tx_get) X(tls_option) X(sendfile) X(shutdown_write) \
@@ -70,7 +70,7 @@ void script_reset(void);
 void script_done(void);
 /* How often a call was made since script_reset(). */
 unsigned int script_count(enum sys_call call);
-/* now_ms() tells this clock unless scripted; getpid() the truth. */
+/* now_ms() tells this clock unless scripted; process() the truth. */
 void script_advance(uint64_t ms);
 
 #endif

@@ -19,7 +19,7 @@ static struct {
 	struct pair p;
 	uint64_t file_size;
 	struct sys_tcp tcp;
-	pid_t pid;
+	int64_t process;
 	bool blocking;
 	int timeout;		/* SO_SNDTIMEO */
 	bool writable;
@@ -31,10 +31,10 @@ static struct {
 
 /* ---- the system ---- */
 
-static int64_t play_pid(const struct sys_args *a)
+static int64_t play_process(const struct sys_args *a)
 {
 	(void)a;
-	return w.pid;
+	return w.process;
 }
 
 static int64_t play_pread(const struct sys_args *a)
@@ -104,7 +104,7 @@ static void set_defaults(void)
 {
 	static const uint64_t socket_id = 4711;
 
-	SCRIPT_DEFAULT(getpid, .play = play_pid);
+	SCRIPT_DEFAULT(process, .play = play_process);
 	SCRIPT_DEFAULT(file_size, .data = &w.file_size,
 		       .len = sizeof(w.file_size));
 	SCRIPT_DEFAULT(pread, .play = play_pread);
@@ -129,7 +129,7 @@ static void world_open(bool kernel)
 {
 	memset(&w, 0, sizeof(w));
 	w.file_size = 1u << 20;
-	w.pid = getpid();
+	w.process = 1;
 	w.timeout = -1;
 	w.tcp.state = TCP_ESTABLISHED;
 	script_reset();
@@ -240,7 +240,7 @@ START_TEST(another_process_sends_nothing)
 	leave_a_rest();
 	w.p.wire.room = UNLIMITED;
 	taken = w.p.wire.taken;
-	w.pid++;
+	w.process++;
 	assert_error(send_file(RECORD_MAX), EPERM, TLSSF_REASON_FORKED,
 		     false);
 	assert_error(tlssf_flush(w.p.ssl), EPERM, TLSSF_REASON_FORKED, false);
