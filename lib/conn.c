@@ -149,6 +149,7 @@ static void look(struct conn *c)
 	if (c->fd >= 0 && tlssf_sys.socket_id(c->fd, &c->socket))
 		c->socket = 0;
 	c->process = tlssf_sys.process();
+	c->heard = tl_bytes_read(c->ssl);
 	tl_describe(c->ssl, &c->info);
 	c->key_update_breaks = false;
 	c->kernel_tx = true;	/* so that the bridge passes the question */

@@ -264,6 +264,7 @@ bool tl_new_handshake(struct ssl_st *ssl);	/* a first one, under way */
 bool tl_renegotiates(struct ssl_st *ssl);	/* asked for, not done */
 bool tl_write_pending(struct ssl_st *ssl);	/* SSL_write unfinished */
 int tl_write_fd(const struct ssl_st *ssl);	/* -1: no socket below */
+uint64_t tl_bytes_read(const struct ssl_st *ssl);	/* from its BIO */
 enum tl_result tl_write(struct ssl_st *ssl, const void *buf, size_t len,
 			size_t *done);
 enum tl_result tl_continue(struct ssl_st *ssl);	/* post-handshake flight */
@@ -454,6 +455,8 @@ struct kernel_tx {
 int tlssf_ktx_start(struct conn *c, bool nothing_held);
 int tlssf_ktx_same_socket(const struct conn *c);
 int tlssf_ktx_alive(const struct conn *c); /* 0, -EPIPE, -EBADF, -errno */
+/* The same before `len` bytes are sent; flushed: a flush will look, too. */
+int tlssf_ktx_look(struct conn *c, uint64_t len, bool flushed);
 uint64_t tlssf_key_limit(const struct conn *c);	/* records, RFC 8446 5.5 */
 uint64_t tlssf_ktx_left(struct conn *c); /* records before a new key is due */
 void tlssf_ktx_count(struct conn *c, uint64_t plain);
@@ -590,6 +593,7 @@ struct conn {
 	uint64_t process;		/* of the first use */
 	int fd;				/* below the write BIO, or -1 */
 	uint64_t socket;		/* its socket_id, or 0 */
+	uint64_t heard;			/* bytes read at the last look at TCP */
 	unsigned char id[HANDSHAKE_ID];
 	struct tl_info info;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */

@@ -17,8 +17,6 @@
  */
 #define JOINED_FILE	2048u
 #define JOINED_MAX	4096u	/* with header and trailer */
-/* No more than so much is sealed for a peer that may have gone. */
-#define UNSEEN_MAX	(128u << 10)
 
 /* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
 int tlssf_kernel_lacks(const struct conn *c)
@@ -243,14 +241,6 @@ static bool cork(const struct conn *c, const struct stream *s, uint64_t limit)
 	       tlssf_sys.tcp_cork(c->fd, true) == 0;
 }
 
-/* A look at the state of TCP, unless a flush will take one soon. */
-static int look(const struct conn *c, const struct stream *s)
-{
-	if (s->job && s->job->then_flush && s->total - s->done <= UNSEEN_MAX)
-		return tlssf_ktx_same_socket(c);
-	return tlssf_ktx_alive(c);
-}
-
 int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 		      file_sender *send_file)
 {
@@ -259,7 +249,8 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 
 	if (!c->kernel_tx)	/* it would go out in the clear */
 		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
-	r = look(c, s);
+	r = tlssf_ktx_look(c, s->total - s->done,
+			   s->job && s->job->then_flush);
 	if (r)
 		return tlssf_conn_io_error(c, -r);
 	r = flush_bio(c);

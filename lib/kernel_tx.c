@@ -19,6 +19,8 @@
 
 #define IDLE_MS		25u	/* the kernel's worker needs a tick or two */
 #define LOOKS_MAX	16
+/* No more than so much is sealed for a peer that may have gone. */
+#define UNSEEN_MAX	(128u << 10)
 /* RFC 8446, 5.5; for CCM as RFC 9147, 4.5.3. ChaCha20's limit is beyond all. */
 #define LIMIT_GCM	23726566u	/* 2^24.5 */
 #define LIMIT_CCM	(1u << 23)
@@ -165,6 +167,19 @@ int tlssf_ktx_alive(const struct conn *c)
 	if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
 		return 0;
 	return state < 0 ? state : -EPIPE;
+}
+
+/*
+ * Before so much is sealed. A peer that was heard since the last look has at
+ * worst gone a moment too late to be noticed by this call, but by the next.
+ */
+int tlssf_ktx_look(struct conn *c, uint64_t len, bool flushed)
+{
+	uint64_t heard = tl_bytes_read(c->ssl);
+	bool later = len <= UNSEEN_MAX && (flushed || heard > c->heard);
+
+	c->heard = heard;
+	return later ? tlssf_ktx_same_socket(c) : tlssf_ktx_alive(c);
 }
 
 uint64_t tlssf_key_limit(const struct conn *c)

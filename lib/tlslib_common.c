@@ -184,6 +184,13 @@ int tl_write_fd(const SSL *ssl)
 	return SSL_get_wfd(ssl);
 }
 
+uint64_t tl_bytes_read(const SSL *ssl)
+{
+	BIO *bio = SSL_get_rbio(ssl);
+
+	return bio ? BIO_number_read(bio) : 0;
+}
+
 bool tl_renegotiates(SSL *ssl)
 {
 	return SSL_renegotiate_pending(ssl);

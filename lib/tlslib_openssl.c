@@ -318,7 +318,6 @@ ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 	ssize_t n;
 	int err;
 
-	tl_clear_errors();
 	errno = 0;
 	n = SSL_sendfile(ssl, fd, (off_t)off, len, 0);
 	err = errno;

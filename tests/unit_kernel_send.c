@@ -289,6 +289,35 @@ START_TEST(flush_tells_that_the_peer_has_gone)
 }
 END_TEST
 
+/* What was read since the last look is as good as one, once. */
+START_TEST(peer_that_was_heard_is_not_looked_at)
+{
+	unsigned int looks;
+	char c;
+
+	world_open();
+	ck_assert_int_eq(send_file(0, 131072), 131072);
+	looks = script_count(CALL_tcp_state);
+	ck_assert_int_eq(send_file(0, 131072), 131072);
+	ck_assert_uint_eq(script_count(CALL_tcp_state), looks + 1);
+
+	ck_assert_int_eq(SSL_write(w.p.peer, "x", 1), 1);
+	ck_assert_int_eq(SSL_read(w.p.ssl, &c, 1), 1);
+	ck_assert_int_eq(send_file(0, 131072), 131072);
+	ck_assert_uint_eq(script_count(CALL_tcp_state), looks + 1);
+	w.state = TCP_CLOSE;
+	assert_error(send_file(0, 1), EPIPE, TLSSF_REASON_PEER_GONE, true);
+	world_close();
+
+	world_open();
+	ck_assert_int_eq(SSL_write(w.p.peer, "x", 1), 1);
+	ck_assert_int_eq(SSL_read(w.p.ssl, &c, 1), 1);
+	w.state = TCP_CLOSE;
+	assert_error(send_file(0, 131073), EPIPE, TLSSF_REASON_PEER_GONE, true);
+	world_close();
+}
+END_TEST
+
 /* ---- packets ---- */
 
 static void assert_corked(bool header, bool file)
@@ -411,6 +440,7 @@ int main(void)
 	tcase_add_test(counts, file_ends_early);
 	tcase_add_test(counts, known_file_is_not_looked_at);
 	tcase_add_test(counts, flush_tells_that_the_peer_has_gone);
+	tcase_add_test(counts, peer_that_was_heard_is_not_looked_at);
 	tcase_add_test(packets, header_shares_a_packet);
 	tcase_add_test(packets, no_cork_where_none_is_due);
 	tcase_add_test(waits, retry_ms_backs_off);
