@@ -376,7 +376,7 @@ START_TEST(kernel_tls_calls)
 	unsigned int value = 1;
 
 	if (expected("tls12-aes128gcm") <= 0 && sys->ulp_attach(pair[0])) {
-		skip_test("no tls module here");
+		skip_test("kernel_tls_calls: no tls module here");
 		return;
 	}
 	ck_assert_int_eq(sys->ulp_attach(pair[0]), 0);
