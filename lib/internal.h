@@ -591,8 +591,7 @@ struct conn {
 	struct ssl_st *ssl;
 	struct bridge *bridge;		/* NULL: not attached */
 	uint64_t process;		/* of the first use */
-	int fd;				/* below the write BIO, or -1 */
-	uint64_t socket;		/* its socket_id, or 0 */
+	uint64_t socket;		/* socket_id of fd, or 0 */
 	uint64_t heard;			/* bytes read at the last look at TCP */
 	unsigned char id[HANDSHAKE_ID];
 	struct tl_info info;
@@ -608,10 +607,11 @@ struct conn {
 	bool observing;			/* the next record that is sealed */
 	bool no_takeover;		/* tried, or known to be impossible */
 	uint8_t attempts;		/* that failed for want of memory */
+	uint8_t secret_len;
 	uint8_t error;			/* last failure: reason, and errno */
 	int err;
+	int fd;				/* below the write BIO, or -1 */
 	struct ahead ahead;
-	uint8_t secret_len;
 	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
 	struct observed observed;
 	struct takeover *takeover;	/* NULL: not taken over */
