@@ -295,6 +295,8 @@ case_file_truncated()
 	is error file_truncated "$(field error "$line")"
 }
 
+refuses() { ! status "${url}f1" >/dev/null; }
+
 # SIGTERM: the download in flight is finished, nothing new is accepted.
 stops()
 {
@@ -305,8 +307,7 @@ stops()
 	wait_for 20 test -s "$work/mid" || return 1
 	! grep -F ' /mid ' "$log" || bad 'not in flight any more' || return 1
 	kill -TERM "$server"
-	sleep 0.2
-	! status "${url}f1" || bad 'still accepting' || return 1
+	wait_for 20 refuses || bad 'still accepting' || return 1
 	wait "$pid" &&
 	is SHA-256 "$(sha_of "$root/mid")" "$(sha_of "$work/mid")" &&
 	log_of mid | grep -q '" 200 16777216 '
@@ -343,8 +344,8 @@ twice()
 	pid=$!
 	wait_for 30 test -s "$work/cut"
 	kill -TERM "$server"
-	sleep 0.3
-	kill -0 "$server" && kill -TERM "$server"
+	wait_for 20 refuses || return 1
+	kill -TERM "$server"
 	wait "$server" || r=$?
 	wait "$pid" && return 1
 	is 'exit status' 143 "$r" && server=''
