@@ -311,7 +311,8 @@ void tl_no_renegotiation(SSL *ssl)
 
 /*
  * Before OpenSSL 3.4 every error of sendfile(2) is reported as "uninitialized"
- * and only errno tells the truth, so errno is looked at first.
+ * and only errno tells the truth, so errno is looked at first. The error queue
+ * is empty: tlssf_conn_state() has seen to that.
  */
 ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 {
