@@ -139,6 +139,20 @@ build() {
 	cmake -S "$top" -B "$dir" "$@" && cmake --build "$dir" -j "$(nproc)"
 }
 
+# debian SUITE [PACKAGE...]: set system, the folder of such a Debian; status 77
+# where it cannot be installed, and why.
+debian() {
+	local found status=0 errors
+	errors=$(mktemp)
+	found=$("$top/tests/vm/root" "$@" 2>"$errors") || status=$?
+	cat "$errors" >&2
+	why=$(grep -E '^E: |rror' "$errors" || tail -n 3 "$errors")
+	why=${why//$'\n'/; }
+	rm "$errors"
+	system=${found#*$'\t'}
+	return "$status"
+}
+
 # The line with which every test program ends.
 summary='^[A-Za-z0-9_./-]+: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
 
