@@ -421,7 +421,6 @@ static struct conn *make(struct ssl_st *ssl)
 int tlssf_conn_state(struct ssl_st *ssl, struct conn **out)
 {
 	*out = NULL;
-	tl_clear_errors();
 	if (!ssl) {
 		errno = EINVAL;
 		return TLSSF_ERROR;

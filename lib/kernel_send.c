@@ -163,10 +163,8 @@ static ssize_t send_piece(struct conn *c, const struct stream *s,
  * RFC 8446, 5.5: before the key has protected too many records, ask for
  * another one. A few are left for the alert where that cannot be.
  */
-static int fresh_key(struct conn *c)
+static int new_key(struct conn *c)
 {
-	if (tlssf_ktx_left(c) > KEY_RESERVE)
-		return 0;
 	if (c->takeover) {
 		int r = tlssf_takeover_new_key(c);
 
@@ -179,10 +177,13 @@ static int fresh_key(struct conn *c)
 	return tlssf_conn_finish_flight(c);
 }
 
-/* No more than the key has records for; half-full ones are the worst case. */
-static void clamp_to_key(struct conn *c, struct piece *p)
+/*
+ * No more than the key has records for, `left`; half-full ones are the worst
+ * case.
+ */
+static void clamp_to_key(const struct conn *c, uint64_t left, struct piece *p)
 {
-	uint64_t records = tlssf_ktx_left(c) / 2;
+	uint64_t records = left / 2;
 	size_t max = tlssf_ktx_record_max(c);
 
 	if (records > SENDFILE_MAX / max)
@@ -212,12 +213,21 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 		     file_sender *send_file)
 {
+	uint64_t left = tlssf_ktx_left(c);
 	unsigned char buf[JOINED_MAX];
-	struct piece p = worth_joining(s, limit) ? join(s, limit, buf)
-						 : next_piece(s, limit);
+	struct piece p;
 	ssize_t n;
 
-	clamp_to_key(c, &p);
+	if (left <= KEY_RESERVE) {
+		int r = new_key(c);
+
+		if (r)
+			return r;
+		left = tlssf_ktx_left(c);
+	}
+	p = worth_joining(s, limit) ? join(s, limit, buf)
+				    : next_piece(s, limit);
+	clamp_to_key(c, left, &p);
 	n = send_piece(c, s, &p, send_file);
 	if (n == -EAGAIN || n == -EINTR)
 		return wait_for_room(c, s, (int)-n);
@@ -255,11 +265,8 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 		return tlssf_conn_io_error(c, -r);
 	r = flush_bio(c);
 	corked = !r && cork(c, s, limit);
-	while (!r && s->done < limit && !s->short_file) {
-		r = fresh_key(c);
-		if (!r)
-			r = send_some(c, s, limit, send_file);
-	}
+	while (!r && s->done < limit && !s->short_file)
+		r = send_some(c, s, limit, send_file);
 	if (corked)
 		tlssf_sys.tcp_cork(c->fd, false);
 	return r;

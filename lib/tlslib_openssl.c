@@ -312,7 +312,7 @@ void tl_no_renegotiation(SSL *ssl)
 /*
  * Before OpenSSL 3.4 every error of sendfile(2) is reported as "uninitialized"
  * and only errno tells the truth, so errno is looked at first. The error queue
- * is empty: tlssf_conn_state() has seen to that.
+ * may hold an entry of the application's, and is not asked.
  */
 ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 {
@@ -326,5 +326,5 @@ ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 		return n;
 	if (err)
 		return -err;
-	return tl_result_of(ssl, (int)n) == TL_WANT_WRITE ? -EAGAIN : -EPROTO;
+	return SSL_want_write(ssl) ? -EAGAIN : -EPROTO;
 }
