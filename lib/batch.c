@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch holds sealed records on their way to the socket. Batches and the
- * plaintext buffer come from a per-thread cache, so an idle connection keeps
- * none and a busy one allocates nothing per call.
+ * A batch holds sealed records on their way to the socket. Batches, the plaintext
+ * buffer and the note of what was sealed ahead come from a per-thread cache, so an
+ * idle connection keeps none and a busy one allocates nothing per call.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,6 +14,7 @@
 struct cache {
 	struct batch *small, *large;
 	unsigned char *plain;
+	struct ahead *ahead;
 	bool registered;	/* freed at thread exit */
 };
 
@@ -29,6 +30,7 @@ static void free_cache(void *arg)
 	free(c->small);
 	free(c->large);
 	free(c->plain);
+	free(c->ahead);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -187,4 +189,23 @@ void tlssf_plain_put(unsigned char *plain)
 		cache.plain = plain;
 	else
 		free(plain);
+}
+
+struct ahead *tlssf_ahead_take(void)
+{
+	struct ahead *ahead = cache.ahead;
+
+	cache.ahead = NULL;
+	if (!ahead)
+		return calloc(1, sizeof(*ahead));
+	memset(ahead, 0, sizeof(*ahead));
+	return ahead;
+}
+
+void tlssf_ahead_put(struct ahead *ahead)
+{
+	if (ahead && !cache.ahead && may_cache())
+		cache.ahead = ahead;
+	else
+		free(ahead);
 }

@@ -91,7 +91,7 @@ static int gather(struct bridge *b, const char *in, int len)
 	if (r)
 		return refuse(-r);
 	count_records(b, (const unsigned char *)in, len);
-	b->writes++;
+	b->wrote = true;
 	return len;
 }
 
@@ -131,7 +131,7 @@ static int pass(struct bridge *b, const char *in, int len)
 	b->pending = n < len;
 	if (b->pending)
 		return n;
-	b->writes++;
+	b->wrote = true;
 	if (b->record_type == RECORD_ALERT && len == 2 && in[0] == ALERT_FATAL)
 		tlssf_conn_fatal_alert(b->conn, (unsigned char)in[1]);
 	b->record_type = 0;
@@ -281,7 +281,7 @@ static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 	if (b->conn->takeover || (!b->conn->kernel_tx && !b->renewed))
 		return 0;
 	if (cmd == CTRL_SET_RECORD_TYPE)
-		b->record_type = (int)num;
+		b->record_type = (uint8_t)num;
 	if (cmd == CTRL_CLEAR_RECORD_TYPE)
 		b->record_type = 0;
 	if (cmd == CTRL_SET_KTLS && !b->renewed)
@@ -396,7 +396,7 @@ static int insert(struct conn *c)
 	}
 	if (c->bridge)
 		tlssf_bridge_orphan(c->bridge);
-	*b = (struct bridge){ .bio = bio, .conn = c };
+	*b = (struct bridge){ .bio = bio, .conn = c, .renewed = true };
 	BIO_set_data(bio, b);
 	SSL_set0_wbio(c->ssl, BIO_push(bio, below));
 	c->bridge = b;

@@ -143,9 +143,14 @@ void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch)
 	b->out = batch;
 }
 
-uint64_t tlssf_bridge_writes(const struct bridge *b)
+void tlssf_bridge_observe(struct bridge *b)
 {
-	return b->writes;
+	b->wrote = false;
+}
+
+bool tlssf_bridge_wrote(const struct bridge *b)
+{
+	return b->wrote;
 }
 
 unsigned int tlssf_bridge_asked(const struct bridge *b)

@@ -10,6 +10,11 @@
 
 #define BACKOFF_MAX_MS		64u
 
+/* With OpenSSL's 272 for the BIO and its place an idle one stays below 512. */
+_Static_assert(sizeof(struct conn) + sizeof(struct bridge) <= 224,
+	       "bench/memory measures what a connection costs");
+_Static_assert(TLSSF_METHOD_COUNT <= 4, "two bits in struct conn");
+
 static _Atomic size_t process_held;
 
 /* ---- failures ---- */
@@ -19,8 +24,8 @@ int tlssf_conn_fail(struct conn *c, int reason, int err)
 	if (tlssf_tracing() && (c->error != reason || c->err != err))
 		tlssf_trace(c->ssl, "error %s (%s)", tlssf_reason_name(reason),
 			    strerror(err));
-	c->error = reason;
-	c->err = err;
+	c->error = (uint8_t)reason;
+	c->err = (int16_t)err;
 	errno = err;
 	return TLSSF_ERROR;
 }
@@ -87,9 +92,8 @@ int tlssf_conn_want_write(struct conn *c)
 	c->retry_ms = 0;
 	if (writable) {
 		c->retry_ms = c->backoff_ms ? c->backoff_ms : 1;
-		c->backoff_ms = 2 * c->retry_ms;
-		if (c->backoff_ms > BACKOFF_MAX_MS)
-			c->backoff_ms = BACKOFF_MAX_MS;
+		c->backoff_ms = c->retry_ms < BACKOFF_MAX_MS ? c->retry_ms * 2
+							     : BACKOFF_MAX_MS;
 	}
 	return TLSSF_WANT_WRITE;
 }
@@ -104,7 +108,7 @@ int tlssf_conn_result(struct conn *c, int r)
 void tlssf_conn_hold(struct conn *c, size_t bytes)
 {
 	atomic_fetch_add(&process_held, bytes - c->held);
-	c->held = bytes;
+	c->held = (uint32_t)bytes;
 }
 
 bool tlssf_conn_may_hold(const struct conn *c)
@@ -116,7 +120,15 @@ bool tlssf_conn_may_hold(const struct conn *c)
 
 void tlssf_conn_taken(struct conn *c, struct batch *batch)
 {
-	c->ahead.taken += tlssf_batch_taken(batch);
+	size_t plain = tlssf_batch_taken(batch);
+
+	if (c->ahead)	/* not where the queue has messages only */
+		c->ahead->taken += plain;
+}
+
+uint64_t tlssf_conn_ahead(const struct conn *c)
+{
+	return c->ahead ? c->ahead->len : 0;
 }
 
 /* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
@@ -134,40 +146,64 @@ void tlssf_conn_ask_secret(struct conn *c)
 		   tl_write_secret(c->ssl, c->secret) : 0;
 
 	if (n)
-		c->secret_len = n;
+		c->secret_len = (uint8_t)n;
 }
 
-/* The kernel's word counts, not that of whatever BIO lies below. */
-static void look(struct conn *c)
+/* The kernel's word counts, not that of whatever BIO lies below: 0, -ENOMEM. */
+static int look_for_kernel(struct conn *c)
 {
+	int r = -ENOPROTOOPT;
 	bool rekeys;
 
-	c->examined = true;
-	tl_handshake_id(c->ssl, c->id);
+	c->key_update_breaks = false;
+	c->kernel_tx = true;	/* so that the bridge passes the question */
+	if (tl_kernel_tx(c->ssl))
+		r = tlssf_ktx_start(c, false);
+	c->kernel_tx = !r;
+	if (r)
+		return r == -ENOMEM ? r : 0;
+	rekeys = tl_library_rekey() && tlssf_conn_kernel_rekeys(c);
+	c->key_update_breaks = c->info.version >= TLS13 && !rekeys;
+	return 0;
+}
+
+static int look(struct conn *c)
+{
+	c->handshake = tl_handshake_id(c->ssl);
 	c->fd = tl_write_fd(c->ssl);
 	c->socket = 0;
 	if (c->fd >= 0 && tlssf_sys.socket_id(c->fd, &c->socket))
 		c->socket = 0;
 	c->process = tlssf_sys.process();
-	c->heard = tl_bytes_read(c->ssl);
+	c->heard = (uint16_t)tl_bytes_read(c->ssl);
 	tl_describe(c->ssl, &c->info);
-	c->key_update_breaks = false;
-	c->kernel_tx = true;	/* so that the bridge passes the question */
-	c->kernel_tx = tl_kernel_tx(c->ssl) && tlssf_ktx_start(c, false) == 0;
-	if (!c->kernel_tx)
-		return;
-	rekeys = tl_library_rekey() && tlssf_conn_kernel_rekeys(c);
-	c->key_update_breaks = c->info.version >= TLS13 && !rekeys;
+	return look_for_kernel(c);
 }
 
 /* All that is to be known of an established connection, and its method. */
-static void examine(struct conn *c)
+static int examine(struct conn *c)
 {
-	look(c);
+	int r;
+
+	c->examined = true;
+	r = look(c);
+	if (r) {	/* who seals is not known: nothing may be sent */
+		c->examined = false;
+		return r;
+	}
 	tlssf_conn_ask_secret(c);
 	tlssf_method_choose(c);
 	if (c->bridge)
 		tlssf_bridge_examined(c->bridge);
+	return 0;
+}
+
+/* What is kept beside the struct, but for the bridge. */
+static void free_parts(struct conn *c)
+{
+	tlssf_takeover_drop(c);
+	tlssf_ahead_put(c->ahead);
+	free(c->ktx);
 }
 
 /* A new handshake after SSL_clear() is a new connection. */
@@ -179,7 +215,7 @@ static void reset(struct conn *c)
 
 	/* the bridge has renewed itself at the handshake's first record */
 	tlssf_conn_hold(c, 0);
-	tlssf_takeover_drop(c);
+	free_parts(c);
 	memcpy(fresh.secret, c->secret, sizeof(fresh.secret));
 	/* dead since that handshake: a ticket may have met a peer that went */
 	if (c->bridge && tlssf_bridge_guarded(c->bridge)) {
@@ -211,27 +247,24 @@ static int attach(struct conn *c)
 	int r = 0;
 
 	if (!tlssf_bridge_on_top(c)) {
-		c->observed.valid = false; /* another one counts from 0 on */
+		c->observed_valid = false; /* another one counts from 0 on */
 		r = c->bridge ? drop_covered_bridge(c) : 0;
 	}
 	if (!r)
 		r = tlssf_bridge_attach(c);
 	if (r)
 		return r;
-	examine(c);
+	r = examine(c);
 	tlssf_bridge_set_pending(c->bridge, pending);
 	if (c->dead)
 		tlssf_bridge_guard(c->bridge, c->err);
-	return 0;
+	return r;
 }
 
 /* No: SSL_clear() was called, at least, and the keys that we know are gone. */
 bool tlssf_conn_same_handshake(const struct conn *c)
 {
-	unsigned char id[sizeof(c->id)];
-
-	tl_handshake_id(c->ssl, id);
-	return !memcmp(id, c->id, sizeof(id));
+	return tl_handshake_id(c->ssl) == c->handshake;
 }
 
 /* What a BIO above keeps is no SSL_write(), which somebody would repeat. */
@@ -283,8 +316,10 @@ static const unsigned char last_alert[] = { ALERT_FATAL,
  */
 bool tlssf_conn_key_update(struct conn *c)
 {
-	if (!c->examined)
-		examine(c);
+	if (!c->examined && examine(c)) {
+		tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
+		return false;
+	}
 	c->rekeys++;
 	if (!c->key_update_breaks)
 		return true;
@@ -368,7 +403,7 @@ int tlssf_conn_finish_flight(struct conn *c)
 void tlssf_conn_fatal_alert(struct conn *c, int alert)
 {
 	if (!c->examined)
-		examine(c);
+		examine(c);	/* without memory the reason is vaguer */
 	tlssf_conn_die(c, c->key_update_breaks && !c->takeover &&
 			  alert == ALERT_INTERNAL_ERROR
 		       ? TLSSF_REASON_REKEY : TLSSF_REASON_TLS, EPROTO);
@@ -491,5 +526,6 @@ void tlssf_conn_free(struct conn *c)
 	if (c->bridge)
 		tlssf_bridge_orphan(c->bridge);
 	tlssf_takeover_forget(c);
+	free_parts(c);
 	free(c);
 }

@@ -63,7 +63,7 @@ struct sys_tcp {
 #define SYS_CRYPTO_MAX	64	/* no tls12_crypto_info_* is larger */
 
 struct sys {
-	uint64_t (*process)(void);	/* another number in a fork's child */
+	uint32_t (*process)(void);	/* another number in a fork's child */
 	uint64_t (*now_ms)(void);		/* CLOCK_MONOTONIC */
 	void (*sleep_ms)(unsigned int ms);
 	/* regular file: its size; else -EINVAL; -EBADF also when write-only */
@@ -204,12 +204,12 @@ enum tl_result { TL_OK, TL_WANT_READ, TL_WANT_WRITE, TL_CLOSED, TL_SYSCALL,
 		 TL_FATAL };
 
 struct tl_info {		/* of an established connection */
-	const char *cipher_name;
 	uint16_t version;
 	uint16_t cipher;	/* IANA value */
-	int kernel_cipher : 8;	/* enum tlssf_cipher, or -1 */
+	int8_t kernel_cipher;	/* enum tlssf_cipher, or -1 */
 	uint8_t hash_len;	/* of the key schedule: SHA-256 32, -384 48 */
-	bool compression, max_fragment;
+	bool compression : 1;
+	bool max_fragment : 1;
 };
 
 /* Does the application want records below 16 KiB? False: not known to. */
@@ -252,10 +252,10 @@ bool tl_flight_waits(struct ssl_st *ssl); /* post-handshake, unfinished */
 bool tl_holds_back(const struct ssl_st *ssl);
 bool tl_lives(struct ssl_st *ssl);	/* false: inside SSL_free() */
 int tl_stream_kind(struct ssl_st *ssl);	/* NONE, REASON_DTLS or _QUIC */
-/* the beginning of our own random: no two handshakes have it in common */
-#define HANDSHAKE_ID	16
-void tl_handshake_id(const struct ssl_st *ssl, unsigned char id[HANDSHAKE_ID]);
+/* 64 bits of our own random: no two handshakes have them in common */
+uint64_t tl_handshake_id(const struct ssl_st *ssl);
 void tl_describe(struct ssl_st *ssl, struct tl_info *info);
+const char *tl_cipher_name(const struct ssl_st *ssl);	/* or "" */
 bool tl_kernel_tx(struct ssl_st *ssl);
 bool tl_option_ktls(const struct ssl_st *ssl);
 bool tl_sent_shutdown(const struct ssl_st *ssl);
@@ -310,7 +310,7 @@ ssize_t tl_aead_open(struct tl_aead *aead, const unsigned char nonce[12],
 int tl_aead_peek(struct tl_aead *aead, const unsigned char nonce[12],
 		 const unsigned char *in, size_t len, unsigned char *out);
 
-/* ---- batch.c: sealed records on their way out, and the buffer cache ---- */
+/* ---- batch.c: sealed records on their way out, and the thread's cache ---- */
 
 #define BATCH_SMALL	(64u << 10)	/* what a slow reader may cost */
 #define BATCH_LARGE	(512u << 10)
@@ -345,6 +345,18 @@ size_t tlssf_batch_taken(struct batch *batch);	/* plaintext newly out */
 /* PLAIN_SIZE bytes, the taker's own until they are put back; or NULL. */
 unsigned char *tlssf_plain_take(void);
 void tlssf_plain_put(unsigned char *plain);	/* NULL: nothing */
+
+/* Plaintext sealed before the caller was told: [pos, pos + len) of it. */
+struct ahead {
+	const struct tlssf_job *job;	/* whose: a job, or a file */
+	int fd;
+	uint64_t pos;		/* job: done; file: offset */
+	uint64_t len;
+	uint64_t taken;		/* of it, already out */
+};
+
+struct ahead *tlssf_ahead_take(void);		/* zeroed; or NULL */
+void tlssf_ahead_put(struct ahead *ahead);	/* NULL: nothing */
 
 /* ---- the three parts of a job, or a plain file range, as one stream ---- */
 struct stream {
@@ -386,15 +398,15 @@ struct bridge {
 	struct bio_st *bio;
 	struct conn *conn;	/* NULL: orphan, passes everything */
 	struct batch *out;	/* gathered or still to be sent, or NULL */
-	bool gathering;
-	bool pending;		/* the library's last record is unfinished */
-	bool renewed;		/* a new handshake: nothing is known yet */
-	bool severed;		/* after a takeover: nothing may pass */
-	int record_type;	/* kernel TLS: of the next write */
-	int guard;		/* errno for every write, 0: alive */
-	unsigned int asked;	/* to write or flush, by whomever */
 	uint64_t records;
-	uint64_t writes;	/* records that the library has got rid of */
+	bool gathering : 1;
+	bool pending : 1;	/* the library's last record is unfinished */
+	bool renewed : 1;	/* or new: nothing is known yet */
+	bool severed : 1;	/* after a takeover: nothing may pass */
+	bool wrote : 1;		/* the library, since it was observed */
+	uint8_t record_type;	/* kernel TLS: of the next write */
+	uint16_t asked;		/* to write or flush, by whomever */
+	int guard;		/* errno for every write, 0: alive */
 };
 
 /* Have it on top of the write BIO: 0, -ENOMEM. The BIO owns it. */
@@ -431,8 +443,9 @@ bool tlssf_bridge_direct(const struct bridge *b); /* plain BIOs, a socket */
 bool tlssf_bridge_on_top(const struct conn *c);
 bool tlssf_bridge_in_chain(const struct conn *c);
 uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
-uint64_t tlssf_bridge_writes(const struct bridge *b);	/* and passed */
-unsigned int tlssf_bridge_asked(const struct bridge *b); /* to do so */
+void tlssf_bridge_observe(struct bridge *b);	/* from now on: */
+bool tlssf_bridge_wrote(const struct bridge *b);	/* has the library? */
+unsigned int tlssf_bridge_asked(const struct bridge *b); /* how often */
 
 /* ---- kernel_tx.c: what the kernel's TLS layer holds ---- */
 struct kernel_tx {
@@ -441,6 +454,7 @@ struct kernel_tx {
 	bool open;		/* a record may be open (MSG_MORE) */
 	bool zerocopy;		/* as asked for, and in force */
 	unsigned int max_payload; /* likewise, or 0: RECORD_MAX */
+	uint64_t bytes;		/* sent by the calls of ours */
 	uint64_t plain;		/* plaintext given to it since the start */
 	uint64_t start_tcp;	/* bytes in TCP at the start */
 	uint64_t start_seq, drained_seq;
@@ -451,7 +465,8 @@ struct kernel_tx {
 	uint64_t last_tcp, idle_since;	/* the look before, when inexact */
 };
 
-/* 0, -errno: no kernel TLS there. Is nothing held yet, for certain? */
+int tlssf_ktx_make(struct conn *c);	/* room for the numbers: 0, -ENOMEM */
+/* 0, -ENOMEM, -errno: no kernel TLS there. Is nothing held, for certain? */
 int tlssf_ktx_start(struct conn *c, bool nothing_held);
 int tlssf_ktx_same_socket(const struct conn *c);
 int tlssf_ktx_alive(const struct conn *c); /* 0, -EPIPE, -EBADF, -errno */
@@ -470,10 +485,11 @@ void tlssf_ktx_rekey(struct conn *c);	/* before: the numbers start anew */
 /* ---- method.c: the choice of one ---- */
 void tlssf_method_choose(struct conn *c);	/* for an examined one */
 int tlssf_method_in_force(const struct conn *c); /* enum tlssf_method */
+int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit);
 
 /* ---- the methods, one file and one const table each ---- */
 struct method {
-	int id;			/* enum tlssf_method */
+	uint8_t id;		/* enum tlssf_method */
 	int (*why_not)(const struct conn *c);	/* enum tlssf_reason */
 	/* Advance s->done up to `limit`: 0, TLSSF_WANT_*, TLSSF_ERROR. */
 	int (*send)(struct conn *c, struct stream *s, uint64_t limit);
@@ -498,11 +514,8 @@ int tlssf_kernel_drain(struct conn *c);	/* as tlssf_userspace_drain() */
 
 /* What a record that the library sealed has told. */
 struct observed {
-	bool valid;
-	int why_not;		/* enum tlssf_reason: nothing to build on */
 	uint64_t next_seq;
 	unsigned char explicit_nonce[8];
-	uint64_t writes;	/* of the bridge, at that moment */
 };
 
 /* ---- resend.c: the library's records, once the kernel has the keys ---- */
@@ -577,49 +590,46 @@ int tlssf_userspace_drain(struct conn *c);
 
 /* ---- conn.c: per-connection state ---- */
 
-/* Plaintext sealed before the caller was told: [pos, pos + len) of it. */
-struct ahead {
-	const struct tlssf_job *job;	/* whose: a job, or a file */
-	int fd;
-	uint64_t pos;		/* job: done; file: offset */
-	uint64_t len;
-	uint64_t taken;		/* of it, already out */
-};
-
-/* Most of a server's connections are idle: small ones beside each other. */
+/*
+ * Most of a server's connections are idle: small ones beside each other, and what
+ * only the kernel needs, or a send in flight, apart.
+ */
 struct conn {
 	struct ssl_st *ssl;
-	struct bridge *bridge;		/* NULL: not attached */
-	uint64_t process;		/* of the first use */
-	uint64_t socket;		/* socket_id of fd, or 0 */
-	uint64_t heard;			/* bytes read at the last look at TCP */
-	unsigned char id[HANDSHAKE_ID];
-	struct tl_info info;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
-	const struct method *method;	/* NULL: the named one is impossible */
-	uint8_t named;			/* method asked for, when attached */
-	uint8_t why_not[TLSSF_METHOD_COUNT];
-	bool examined;			/* what was found out is known */
-	bool kernel_tx;			/* the kernel seals what is written */
-	bool key_update_breaks;		/* ... and would not survive one */
-	bool dead;
-	bool alert_due, alert_sent;	/* dead, and the peer must hear it */
-	bool observing;			/* the next record that is sealed */
-	bool no_takeover;		/* tried, or known to be impossible */
-	uint8_t attempts;		/* that failed for want of memory */
-	uint8_t secret_len;
-	uint8_t error;			/* last failure: reason, and errno */
-	int err;
-	int fd;				/* below the write BIO, or -1 */
-	struct ahead ahead;
-	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
-	struct observed observed;
+	struct bridge *bridge;		/* NULL: not attached */
+	struct kernel_tx *ktx;		/* there wherever kernel_tx is true */
 	struct takeover *takeover;	/* NULL: not taken over */
-	struct kernel_tx ktx;
-	uint64_t bytes[TLSSF_METHOD_COUNT];
-	uint64_t calls, rekeys;
-	size_t held;			/* counted in the process's total */
-	unsigned int backoff_ms, retry_ms;
+	struct ahead *ahead;		/* NULL: the caller knows all */
+	uint64_t handshake;		/* tl_handshake_id() */
+	uint64_t socket;		/* socket_id of fd, or 0 */
+	uint64_t bytes;			/* sent by the method userspace */
+	uint64_t calls;
+	struct observed observed;
+	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
+	struct tl_info info;
+	int fd;				/* below the write BIO, or -1 */
+	uint32_t process;		/* of the first use */
+	uint32_t rekeys;
+	uint32_t held;			/* counted in the process's total */
+	uint16_t heard;			/* bytes read at the last look at TCP */
+	int16_t err;			/* errno of the last failure */
+	uint8_t error;			/* ... and its reason */
+	uint8_t secret_len;
+	uint8_t backoff_ms, retry_ms;
+	uint8_t why_not[TLSSF_METHOD_COUNT];
+	uint8_t observed_why;		/* a reason: nothing to build on */
+	uint8_t named : 2;		/* method asked for, when attached */
+	uint8_t method : 2;		/* AUTO: the named one is impossible */
+	uint8_t attempts : 2;		/* that failed for want of memory */
+	bool observing : 1;		/* the next record that is sealed */
+	bool observed_valid : 1;
+	bool examined : 1;		/* what was found out is known */
+	bool kernel_tx : 1;		/* the kernel seals what is written */
+	bool key_update_breaks : 1;	/* ... and would not survive one */
+	bool dead : 1;
+	bool alert_due : 1, alert_sent : 1; /* dead; the peer must hear it */
+	bool no_takeover : 1;		/* tried, or known to be impossible */
 };
 
 /*
@@ -649,6 +659,7 @@ bool tlssf_conn_kernel_rekeys(const struct conn *c);
 /* The library has given the connection up, by kernel TLS: so do we. */
 void tlssf_conn_fatal_alert(struct conn *c, int alert);
 void tlssf_conn_taken(struct conn *c, struct batch *batch); /* by the socket */
+uint64_t tlssf_conn_ahead(const struct conn *c); /* sealed and not told, bytes */
 /* Account for what is kept between calls; false: over the cap. */
 void tlssf_conn_hold(struct conn *c, size_t bytes);
 bool tlssf_conn_may_hold(const struct conn *c);

@@ -200,11 +200,11 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 		   size_t n)
 {
 	s->done += n;
-	c->bytes[c->method->id] += n;
+	c->ktx->bytes += n;
 	c->backoff_ms = 0;
 	tlssf_ktx_count(c, n);
 	/* a short call may leave its last record open, too */
-	c->ktx.open = p->more || n < p->len;
+	c->ktx->open = p->more || n < p->len;
 	if (n < p->len && !tlssf_stream_nonblocking(s, c->fd))
 		return wait_for_room(c, s, EINTR);
 	return 0;

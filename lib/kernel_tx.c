@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
@@ -71,7 +72,7 @@ static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
 /* The sum starts anew; that nothing is held now, the caller or TCP must say. */
 static void restart(struct conn *c, bool nothing_held)
 {
-	struct kernel_tx *k = &c->ktx;
+	struct kernel_tx *k = c->ktx;
 	bool idle;
 
 	k->exact = false;
@@ -107,11 +108,21 @@ static void set_options(struct conn *c)
 {
 	const struct tlssf_options *o = &c->conf->options;
 
-	c->ktx.zerocopy = set_option(c, TLS_OPTION_ZEROCOPY_RO,
+	c->ktx->zerocopy = set_option(c, TLS_OPTION_ZEROCOPY_RO,
 				     o->zerocopy != 0,
 				     sizeof(unsigned int)) != 0;
-	c->ktx.max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
+	c->ktx->max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
 					o->max_payload_len, sizeof(uint16_t));
+}
+
+int tlssf_ktx_make(struct conn *c)
+{
+	if (!c->ktx)
+		c->ktx = malloc(sizeof(*c->ktx));
+	if (!c->ktx)
+		return -ENOMEM;
+	memset(c->ktx, 0, sizeof(*c->ktx));
+	return 0;
 }
 
 int tlssf_ktx_start(struct conn *c, bool nothing_held)
@@ -120,29 +131,31 @@ int tlssf_ktx_start(struct conn *c, bool nothing_held)
 	size_t len = sizeof(head);
 	int r;
 
-	memset(&c->ktx, 0, sizeof(c->ktx));
 	r = c->fd < 0 ? -ENOTSOCK : tlssf_sys.tls_tx_get(c->fd, head, &len);
 	if (denied(r))
 		return r;
+	r = tlssf_ktx_make(c);
+	if (r)
+		return r;
 	if (c->conf)
 		set_options(c);
-	if (read_seq(c, &c->ktx.first_seq) == 0)
-		c->ktx.spent = c->ktx.first_seq;
+	if (read_seq(c, &c->ktx->first_seq) == 0)
+		c->ktx->spent = c->ktx->first_seq;
 	restart(c, nothing_held);
 	return 0;
 }
 
 size_t tlssf_ktx_record_max(const struct conn *c)
 {
-	return c->ktx.max_payload ? c->ktx.max_payload : RECORD_MAX;
+	return c->ktx->max_payload ? c->ktx->max_payload : RECORD_MAX;
 }
 
 /* Kernels fill at least half of each record, but for the last one. */
 void tlssf_ktx_count(struct conn *c, uint64_t plain)
 {
-	c->ktx.drained = false;
-	c->ktx.plain += plain;
-	c->ktx.spent += 2 * (plain / tlssf_ktx_record_max(c)) + 2;
+	c->ktx->drained = false;
+	c->ktx->plain += plain;
+	c->ktx->spent += 2 * (plain / tlssf_ktx_record_max(c)) + 2;
 }
 
 /*
@@ -175,8 +188,8 @@ int tlssf_ktx_alive(const struct conn *c)
  */
 int tlssf_ktx_look(struct conn *c, uint64_t len, bool flushed)
 {
-	uint64_t heard = tl_bytes_read(c->ssl);
-	bool later = len <= UNSEEN_MAX && (flushed || heard > c->heard);
+	uint16_t heard = (uint16_t)tl_bytes_read(c->ssl);
+	bool later = len <= UNSEEN_MAX && (flushed || heard != c->heard);
 
 	c->heard = heard;
 	return later ? tlssf_ktx_same_socket(c) : tlssf_ktx_alive(c);
@@ -205,30 +218,30 @@ uint64_t tlssf_ktx_left(struct conn *c)
 {
 	uint64_t limit = tlssf_key_limit(c), seq;
 
-	if (c->ktx.spent < limit / 2)
-		return limit - c->ktx.spent;
+	if (c->ktx->spent < limit / 2)
+		return limit - c->ktx->spent;
 	if (read_seq(c, &seq) == 0)
-		c->ktx.spent = seq;
-	return c->ktx.spent < limit ? limit - c->ktx.spent : 0;
+		c->ktx->spent = seq;
+	return c->ktx->spent < limit ? limit - c->ktx->spent : 0;
 }
 
 int tlssf_ktx_push(struct conn *c)
 {
 	ssize_t n;
 
-	if (!c->ktx.open)
+	if (!c->ktx->open)
 		return 0;
 	c->calls++;
 	n = tlssf_sys.send_record(c->fd, RECORD_DATA, NULL, 0);
 	if (n < 0)
 		return (int)n;
-	c->ktx.open = false;
+	c->ktx->open = false;
 	return 0;
 }
 
 uint64_t tlssf_ktx_records(struct conn *c)
 {
-	const struct kernel_tx *k = &c->ktx;
+	const struct kernel_tx *k = c->ktx;
 	uint64_t seq;
 
 	if (read_seq(c, &seq))
@@ -238,7 +251,7 @@ uint64_t tlssf_ktx_records(struct conn *c)
 
 void tlssf_ktx_rekey(struct conn *c)
 {
-	struct kernel_tx *k = &c->ktx;
+	struct kernel_tx *k = c->ktx;
 	uint64_t seq;
 
 	if (read_seq(c, &seq)) {
@@ -252,7 +265,7 @@ void tlssf_ktx_rekey(struct conn *c)
 
 static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 {
-	struct kernel_tx *k = &c->ktx;
+	struct kernel_tx *k = c->ktx;
 	uint64_t seq, sealed, sent = tcp->in_tcp - k->start_tcp;
 
 	if (!k->exact)
@@ -277,13 +290,13 @@ static bool still_drained(const struct conn *c)
 {
 	uint64_t seq;
 
-	return c->ktx.drained && !read_seq(c, &seq) &&
-	       seq == c->ktx.drained_seq;
+	return c->ktx->drained && !read_seq(c, &seq) &&
+	       seq == c->ktx->drained_seq;
 }
 
 static bool idle_twice(struct conn *c, const struct sys_tcp *tcp)
 {
-	struct kernel_tx *k = &c->ktx;
+	struct kernel_tx *k = c->ktx;
 	uint64_t now = tlssf_sys.now_ms();
 
 	if (tcp->queued || tcp->in_tcp != k->last_tcp || !k->idle_since) {
@@ -309,14 +322,14 @@ int tlssf_ktx_drain(struct conn *c)
 		return r;
 	if (tcp.state == TCP_CLOSE && tcp.queued)
 		return -EPIPE;	/* what TCP still had went with the peer */
-	c->ktx.drained = still_drained(c) || sum_is_zero(c, &tcp);
-	if (c->ktx.drained)
+	c->ktx->drained = still_drained(c) || sum_is_zero(c, &tcp);
+	if (c->ktx->drained)
 		return 0;
 	if (tcp.state == TCP_CLOSE)
 		return -EPIPE;
-	if (c->ktx.exact || !idle_twice(c, &tcp))
+	if (c->ktx->exact || !idle_twice(c, &tcp))
 		return WOULD_BLOCK;
 	restart(c, true);
-	c->ktx.drained = c->ktx.exact;
+	c->ktx->drained = c->ktx->exact;
 	return 0;
 }

@@ -16,8 +16,8 @@ void tlssf_method_choose(struct conn *c)
 	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
 	size_t i;
 
-	c->named = named;
-	c->method = NULL;
+	c->named = (uint8_t)named;
+	c->method = TLSSF_METHOD_AUTO;
 	for (i = 0; i < METHODS; i++) {
 		const struct method *m = methods[i];
 		int why = m->why_not(c);
@@ -26,21 +26,29 @@ void tlssf_method_choose(struct conn *c)
 			why = TLSSF_REASON_NOT_ASKED;
 		else if (c->method)
 			why = TLSSF_REASON_NOT_ASKED;
-		c->why_not[m->id] = why;
+		c->why_not[m->id] = (uint8_t)why;
 		if (!why)
-			c->method = m;
+			c->method = m->id;
 		tlssf_trace(c->ssl, "%s: %s", tlssf_method_name(m->id),
 			    why ? tlssf_reason_name(why) : "taken");
 	}
 }
 
+/* By the one that was chosen. */
+int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit)
+{
+	size_t i = 0;
+
+	while (methods[i]->id != c->method)
+		i++;
+	return methods[i]->send(c, s, limit);
+}
+
 /* ktls is chosen before it is in force, for a send that is worth it. */
 int tlssf_method_in_force(const struct conn *c)
 {
-	if (!c->method)
-		return TLSSF_METHOD_AUTO;
-	if (c->method != &tlssf_method_ktls || c->kernel_tx)
-		return c->method->id;
+	if (c->method != TLSSF_METHOD_KTLS || c->kernel_tx)
+		return c->method;
 	return c->named == TLSSF_METHOD_AUTO ? TLSSF_METHOD_USERSPACE
 					     : TLSSF_METHOD_AUTO;
 }

@@ -43,6 +43,11 @@ static int why_not(const struct conn *c)
 
 /* ---- getting there ---- */
 
+static bool for_memory(int why)
+{
+	return why == TLSSF_REASON_KEY_SCHEDULE || why == TLSSF_REASON_NO_MEMORY;
+}
+
 /*
  * It stays an ordinary connection: AUTO goes on in user space, a method that
  * was named is not replaced.
@@ -50,16 +55,16 @@ static int why_not(const struct conn *c)
 static int give_up(struct conn *c, struct stream *s, uint64_t limit, int why)
 {
 	tlssf_trace(c->ssl, "ktls: given up: %s", tlssf_reason_name(why));
-	c->why_not[TLSSF_METHOD_KTLS] = why;
+	c->why_not[TLSSF_METHOD_KTLS] = (uint8_t)why;
 	if (c->dead)
 		return TLSSF_ERROR;
 	if (c->named != TLSSF_METHOD_AUTO) {
 		/* memory may be there the next time */
-		if (why != TLSSF_REASON_KEY_SCHEDULE || ++c->attempts > 3)
-			c->method = NULL;
+		if (!for_memory(why) || ++c->attempts == 3)
+			c->method = TLSSF_METHOD_AUTO;
 		return tlssf_conn_fail(c, why, EOPNOTSUPP);
 	}
-	c->method = &tlssf_method_userspace;
+	c->method = TLSSF_METHOD_USERSPACE;
 	c->why_not[TLSSF_METHOD_USERSPACE] = TLSSF_REASON_NONE;
 	return tlssf_method_userspace.send(c, s, limit);
 }
@@ -70,10 +75,11 @@ static int give_up(struct conn *c, struct stream *s, uint64_t limit, int why)
  */
 static int send_observed(struct conn *c, struct stream *s, uint64_t limit)
 {
-	uint64_t len = c->ahead.len ? c->ahead.len : OBSERVE_LEN;
+	uint64_t ahead = tlssf_conn_ahead(c);
+	uint64_t len = ahead ? ahead : OBSERVE_LEN;
 
-	if (!c->ahead.len) {
-		c->observed.valid = false;
+	if (!ahead) {
+		c->observed_valid = false;
 		c->observing = true;
 		tlssf_conn_ask_secret(c);
 	}

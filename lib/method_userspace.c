@@ -32,32 +32,42 @@ static uint64_t position(const struct stream *s)
 /* After WANT the caller comes back for the same bytes. */
 static bool is_his(const struct ahead *a, const struct stream *s)
 {
-	return !a->len || (a->job == s->job && a->fd == s->fd &&
-			   a->pos == position(s));
+	return !a || (a->job == s->job && a->fd == s->fd &&
+		      a->pos == position(s));
 }
 
-static void claim(struct conn *c, const struct stream *s)
+static int claim(struct conn *c, const struct stream *s)
 {
-	struct ahead *a = &c->ahead;
-
-	if (a->len)
-		return;
-	*a = (struct ahead){ .job = s->job, .fd = s->fd, .pos = position(s) };
+	if (c->ahead)
+		return 0;
+	c->ahead = tlssf_ahead_take();
+	if (!c->ahead)
+		return -ENOMEM;
+	*c->ahead = (struct ahead){ .job = s->job, .fd = s->fd,
+				    .pos = position(s) };
+	return 0;
 }
 
 /* Tell the caller what is out, up to `limit`; the rest is told later. */
 static void credit(struct conn *c, struct stream *s, uint64_t limit)
 {
-	struct ahead *a = &c->ahead;
-	uint64_t n = a->taken < limit - s->done ? a->taken : limit - s->done;
+	struct ahead *a = c->ahead;
+	uint64_t n;
 
+	if (!a)
+		return;
+	n = a->taken < limit - s->done ? a->taken : limit - s->done;
 	a->taken -= n;
 	a->len -= n;
 	a->pos += n;
 	s->done += n;
-	c->bytes[TLSSF_METHOD_USERSPACE] += n;
+	c->bytes += n;
 	if (n)
 		c->backoff_ms = 0;
+	if (a->len)
+		return;
+	tlssf_ahead_put(a);
+	c->ahead = NULL;
 }
 
 /* ---- the batch ---- */
@@ -160,7 +170,7 @@ static int seal_record(struct conn *c, unsigned char *buf, size_t len,
 
 	if (r != TL_OK)
 		return write_failed(c, r);
-	c->ahead.len += *done;
+	c->ahead->len += *done;
 	tlssf_batch_mark(b, *done);
 	if (c->observing) {
 		c->observing = false;
@@ -190,7 +200,7 @@ static int fill_by(struct conn *c, struct stream *s, uint64_t limit,
 	int r = 0;
 
 	while (!r && !s->short_file) {
-		uint64_t left = limit - s->done - c->ahead.len;
+		uint64_t left = limit - s->done - tlssf_conn_ahead(c);
 		size_t used = tlssf_bridge_batch(c->bridge)->used;
 		size_t want;
 		ssize_t n;
@@ -202,7 +212,7 @@ static int fill_by(struct conn *c, struct stream *s, uint64_t limit,
 						      : PLAIN_SIZE;
 		if (want > left)
 			want = (size_t)left;
-		n = tlssf_stream_read(s, s->done + c->ahead.len, buf, want);
+		n = tlssf_stream_read(s, s->done + tlssf_conn_ahead(c), buf, want);
 		if (n < 0)
 			return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ,
 					       (int)-n);
@@ -320,7 +330,7 @@ static int seal_places(struct conn *c, struct batch *b, size_t len)
 		if (n < 0)	/* a number is lost: nothing can follow */
 			return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 		b->used += (size_t)n;
-		c->ahead.len += plain;
+		c->ahead->len += plain;
 		tlssf_batch_mark(b, plain);
 		tlssf_bridge_count(c->bridge);
 		len -= plain;
@@ -333,14 +343,14 @@ static int fill_own(struct conn *c, struct stream *s, uint64_t limit,
 {
 	struct batch *b = tlssf_bridge_batch(c->bridge);
 	struct places p = places_in(c, b);
-	uint64_t left = limit - s->done - c->ahead.len;
+	uint64_t left = limit - s->done - tlssf_conn_ahead(c);
 	uint64_t records = tlssf_takeover_left(c) - KEY_RESERVE / 2;
 	ssize_t n;
 
 	if (left / RECORD_MAX >= records)
 		left = records * RECORD_MAX;
 	target = (target + RECORD_MAX - 1) / RECORD_MAX * RECORD_MAX;
-	n = fill_places(s, s->done + c->ahead.len, &p,
+	n = fill_places(s, s->done + tlssf_conn_ahead(c), &p,
 			left < target ? (size_t)left : target);
 	if (n < 0)
 		return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, (int)-n);
@@ -352,7 +362,7 @@ static bool may_take_over(const struct conn *c)
 {
 	/* without a socket to shut, stale records could leave by another BIO */
 	return c->named == TLSSF_METHOD_AUTO && !c->takeover &&
-	       !c->no_takeover && c->method == &tlssf_method_userspace &&
+	       !c->no_takeover && c->method == TLSSF_METHOD_USERSPACE &&
 	       c->socket && tlssf_bridge_direct(c->bridge) &&
 	       c->info.version >= TLS12 && c->info.kernel_cipher >= 0 &&
 	       !c->info.compression && !c->info.max_fragment &&
@@ -380,7 +390,7 @@ static uint64_t approach(struct conn *c, const struct stream *s,
 	}
 	if (!tlssf_takeover_pays(c, s))
 		return limit;
-	c->observed.valid = false;
+	c->observed_valid = false;
 	c->observing = true;
 	tlssf_conn_ask_secret(c);
 	return limit - s->done > OBSERVE_LEN ? s->done + OBSERVE_LEN : limit;
@@ -402,9 +412,10 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 	if (!tlssf_conn_may_hold(c) && tlssf_stream_nonblocking(s, c->fd))
 		return tlssf_conn_want_write(c);
 	b = tlssf_batch_get(target);
-	if (!b)
+	if (!b || claim(c, s)) {
+		tlssf_batch_put(b);
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
-	claim(c, s);
+	}
 	tlssf_bridge_gather(c->bridge, b);
 	r = c->takeover ? fill_own(c, s, limit, target)
 			: fill_batch(c, s, limit, target);
@@ -429,7 +440,7 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 	uint64_t step;
 	int sealed = 0, r;
 
-	if (!is_his(&c->ahead, s))
+	if (!is_his(c->ahead, s))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_SEND, EINVAL);
 	if (c->takeover && !tlssf_bridge_on_top(c)) {
 		/* what the application has written may wait above us */
@@ -443,7 +454,7 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 		settle(c);
 		if (r)
 			return r;
-		if (c->ahead.taken < c->ahead.len)	/* records lost */
+		if (c->ahead && c->ahead->taken < c->ahead->len) /* lost */
 			return tlssf_conn_die(c, TLSSF_REASON_IO, EPROTO);
 		/* what stopped the sealing counts once its records are out */
 		if (sealed || s->done >= limit || s->short_file)

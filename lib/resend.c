@@ -178,7 +178,7 @@ static int give_to_kernel(struct conn *c, struct resend *r)
 			return (int)n;
 		r->sent += (size_t)n;
 		tlssf_ktx_count(c, (uint64_t)n);
-		c->ktx.open = false;
+		c->ktx->open = false;
 	}
 	return 0;
 }

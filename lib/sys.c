@@ -41,8 +41,8 @@ static ssize_t count(ssize_t r)
 }
 
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
-static _Atomic uint64_t *process_page;	/* NULL: no such pages here */
-static _Atomic uint64_t processes;
+static _Atomic uint32_t *process_page;	/* NULL: no such pages here */
+static _Atomic uint32_t processes;
 
 static void make_page(void)
 {
@@ -63,13 +63,13 @@ static void make_page(void)
  * the child then takes the next number. No system call each time, and a child
  * in another namespace may have the parent's pid.
  */
-static uint64_t sys_process(void)
+static uint32_t sys_process(void)
 {
-	uint64_t id, none = 0;
+	uint32_t id, none = 0;
 
 	pthread_once(&process_once, make_page);
 	if (!process_page)
-		return (uint64_t)getpid();
+		return (uint32_t)getpid();
 	id = *process_page;
 	if (id)
 		return id;

@@ -237,15 +237,17 @@ void tlssf_takeover_observe(struct conn *c, const unsigned char *plain,
 		memcpy(o->explicit_nonce, s.rec + RECORD_HEADER,
 		       sizeof(o->explicit_nonce));
 	}
-	o->why_not = found < 0 ? TLSSF_REASON_SEQUENCE_NOT_FOUND : found;
+	if (found < 0)
+		found = TLSSF_REASON_SEQUENCE_NOT_FOUND;
 	/* too short a record to tell */
 	if (!found && plain_len < OBSERVE_LEN && tl_small_fragments(c->ssl))
-		o->why_not = TLSSF_REASON_MAX_FRAGMENT;
-	o->valid = true;
-	o->writes = tlssf_bridge_writes(c->bridge);
+		found = TLSSF_REASON_MAX_FRAGMENT;
+	c->observed_why = (uint8_t)found;
+	c->observed_valid = true;
+	tlssf_bridge_observe(c->bridge);
 	tlssf_trace(c->ssl, "takeover: sequence number %llu: %s",
 		    (unsigned long long)o->next_seq,
-		    tlssf_reason_name(o->why_not));
+		    tlssf_reason_name(found));
 }
 
 /* ---- the one step that cannot be undone ---- */
@@ -318,34 +320,42 @@ static int confirm(struct conn *c)
 	c->kernel_tx = true;
 	c->key_update_breaks = c->info.version == TLS13 &&
 			       !tlssf_conn_kernel_rekeys(c);
-	right = tlssf_ktx_start(c, true) == 0 && c->ktx.first_seq == key->seq;
+	right = tlssf_ktx_start(c, true) == 0 && c->ktx->first_seq == key->seq;
 	explicit_bzero(key, sizeof(*key));
 	if (!right) {
 		tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 		return TLSSF_REASON_TLS;
 	}
 	tlssf_trace(c->ssl, "takeover: the kernel seals from record %llu on",
-		    (unsigned long long)c->ktx.first_seq);
+		    (unsigned long long)c->ktx->first_seq);
 	return TLSSF_REASON_NONE;
+}
+
+/* TLSSF_REASON_NONE, or why not: then the kernel holds nothing of ours. */
+static int give(const struct conn *c, const struct kernel_key *key)
+{
+	int r = tlssf_sys.ulp_attach(c->fd);
+
+	if (r == -ENOENT)
+		return TLSSF_REASON_ULP_NOT_LOADED;
+	if (r)
+		return TLSSF_REASON_REFUSED;
+	r = install(c->fd, key);
+	return r ? refusal(r) : TLSSF_REASON_NONE;
 }
 
 int tlssf_takeover_install(struct conn *c)
 {
 	struct takeover *t = prepare(c, TO_GIVE);
-	int r;
+	int why;
 
 	if (!t)
 		return TLSSF_REASON_KEY_SCHEDULE;
-	r = tlssf_sys.ulp_attach(c->fd);
-	if (r == -ENOENT)
-		r = TLSSF_REASON_ULP_NOT_LOADED;
-	else if (r)
-		r = TLSSF_REASON_REFUSED;
-	else
-		r = install(c->fd, &t->ours.key);
-	if (r) {
+	why = tlssf_ktx_make(c) ? TLSSF_REASON_NO_MEMORY
+				: give(c, &t->ours.key);
+	if (why) {
 		free_keys(t);
-		return r < 0 ? refusal(r) : r;
+		return why;
 	}
 	begin(c, t);
 	return confirm(c);
@@ -375,21 +385,21 @@ bool tlssf_takeover_pays(const struct conn *c, const struct stream *s)
 	if (c->conf && c->conf->options.takeover_from)
 		from = c->conf->options.takeover_from;
 	return left > OBSERVE_LEN &&
-	       left + c->bytes[TLSSF_METHOD_USERSPACE] >= from;
+	       left + c->bytes >= from;
 }
 
 /* What was observed, is it nothing to build on? Another record is no better. */
 int tlssf_takeover_refused(const struct conn *c)
 {
-	return c->observed.valid ? c->observed.why_not : TLSSF_REASON_NONE;
+	return c->observed_valid ? c->observed_why : TLSSF_REASON_NONE;
 }
 
 /* Is what was observed still the last record, and no other begun? */
 bool tlssf_takeover_ready(const struct conn *c)
 {
-	return c->observed.valid && !c->ahead.len &&
+	return c->observed_valid && !tlssf_conn_ahead(c) &&
 	       !tl_renegotiates(c->ssl) &&	/* with the library's keys */
-	       c->observed.writes == tlssf_bridge_writes(c->bridge) &&
+	       !tlssf_bridge_wrote(c->bridge) &&
 	       !tlssf_bridge_pending(c->bridge);
 }
 
@@ -471,7 +481,7 @@ static int send_key_update(struct conn *c)
 				  sizeof(message));
 	if (n > 0) {
 		tlssf_ktx_count(c, sizeof(message));
-		c->ktx.open = false;
+		c->ktx->open = false;
 	}
 	return n > 0 ? 0 : n == -EINTR ? -EAGAIN : (int)n;
 }

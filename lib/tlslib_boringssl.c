@@ -134,7 +134,7 @@ int tl_stream_kind(SSL *ssl)
 	return SSL_is_dtls(ssl) ? TLSSF_REASON_DTLS : TLSSF_REASON_NONE;
 }
 
-static int kernel_cipher(const SSL_CIPHER *cipher)
+static int8_t kernel_cipher(const SSL_CIPHER *cipher)
 {
 	switch (SSL_CIPHER_get_cipher_nid(cipher)) {
 	case NID_aes_128_gcm:
@@ -165,13 +165,11 @@ void tl_describe(SSL *ssl, struct tl_info *info)
 
 	*info = (struct tl_info){
 		.version = (uint16_t)SSL_version(ssl),
-		.cipher_name = "",
 		.kernel_cipher = -1,
 	};
 	if (!cipher)
 		return;
 	info->cipher = SSL_CIPHER_get_protocol_id(cipher);
-	info->cipher_name = SSL_CIPHER_get_name(cipher);
 	info->kernel_cipher = kernel_cipher(cipher);
 	info->hash_len = hash_len(cipher);
 }

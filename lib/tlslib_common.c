@@ -159,14 +159,28 @@ bool tl_is_server(const SSL *ssl)
 	return SSL_is_server(ssl);
 }
 
-/* Nothing there yet: zeros. */
-void tl_handshake_id(const SSL *ssl, unsigned char id[HANDSHAKE_ID])
+/*
+ * Of the random (RFC 8446, 4.1.2 and 4.1.3) the first bytes may tell the time, the
+ * last a downgrade. Nothing there yet: 0.
+ */
+uint64_t tl_handshake_id(const SSL *ssl)
 {
-	memset(id, 0, HANDSHAKE_ID);
+	unsigned char random[16] = { 0 };
+	uint64_t id;
+
 	if (SSL_is_server(ssl))
-		SSL_get_server_random(ssl, id, HANDSHAKE_ID);
+		SSL_get_server_random(ssl, random, sizeof(random));
 	else
-		SSL_get_client_random(ssl, id, HANDSHAKE_ID);
+		SSL_get_client_random(ssl, random, sizeof(random));
+	memcpy(&id, random + 8, sizeof(id));
+	return id;
+}
+
+const char *tl_cipher_name(const SSL *ssl)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+
+	return cipher ? SSL_CIPHER_get_name(cipher) : "";
 }
 
 bool tl_sent_shutdown(const SSL *ssl)

@@ -191,7 +191,7 @@ int tl_stream_kind(SSL *ssl)
 }
 
 /* ARIA and SM4 suites: no OpenSSL gives these to the kernel. */
-static int kernel_cipher(const SSL_CIPHER *cipher)
+static int8_t kernel_cipher(const SSL_CIPHER *cipher)
 {
 	const char *name = SSL_CIPHER_get_name(cipher);
 
@@ -224,13 +224,11 @@ void tl_describe(SSL *ssl, struct tl_info *info)
 
 	*info = (struct tl_info){
 		.version = (uint16_t)SSL_version(ssl),
-		.cipher_name = "",
 		.kernel_cipher = -1,
 		.compression = SSL_get_current_compression(ssl),
 	};
 	if (cipher) {
 		info->cipher = SSL_CIPHER_get_protocol_id(cipher);
-		info->cipher_name = SSL_CIPHER_get_name(cipher);
 		info->kernel_cipher = kernel_cipher(cipher);
 		info->hash_len = hash_len(cipher);
 	}

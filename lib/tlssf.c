@@ -108,7 +108,7 @@ static int send_stream(struct conn *c, struct stream *s)
 	uint64_t before = s->done;
 	int r;
 
-	r = c->method->send(c, s, call_limit(c, s));
+	r = tlssf_method_send(c, s, call_limit(c, s));
 	if (tlssf_tracing())
 		tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
 			    tlssf_method_name(tlssf_method_in_force(c)),
@@ -141,8 +141,8 @@ static int open_range(struct conn *c, struct stream *s, off_t off, size_t len)
 		return file_failed(c, -r);
 	s->off = (uint64_t)off;
 	s->total = s->off < size ? size - s->off : 0;
-	if (s->total < c->ahead.len)
-		s->total = c->ahead.len;
+	if (s->total < tlssf_conn_ahead(c))
+		s->total = tlssf_conn_ahead(c);
 	if (s->total > len)
 		s->total = len;
 	if (s->total > SSIZE_MAX)
@@ -184,7 +184,7 @@ static int check_job(struct conn *c, const struct tlssf_job *j)
 		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
 	if (!j->file_len || j->file_known ||
 	    j->done >= j->header_len + j->file_len ||
-	    c->ahead.len)	/* sealed bytes first, whatever the file is */
+	    c->ahead)	/* sealed bytes first, whatever the file is */
 		return 0;
 	r = tlssf_sys.file_size(j->fd, &size);
 	if (r)
@@ -308,7 +308,7 @@ static int main_reason(const struct conn *c)
 {
 	if (c->kernel_tx)
 		return TLSSF_REASON_NONE;
-	if (c->method == &tlssf_method_ktls)
+	if (c->method == TLSSF_METHOD_KTLS)
 		return TLSSF_REASON_NOT_YET;
 	if (c->named != TLSSF_METHOD_AUTO)
 		return c->why_not[c->named];
@@ -319,11 +319,22 @@ static void describe_why_not(const struct conn *c, struct tlssf_status *st)
 {
 	for (int i = 0; i < TLSSF_METHOD_COUNT; i++)
 		st->why_not[i] = c->why_not[i];
-	if (c->method != &tlssf_method_ktls || c->kernel_tx)
+	if (c->method != TLSSF_METHOD_KTLS || c->kernel_tx)
 		return;
 	st->why_not[TLSSF_METHOD_KTLS] = TLSSF_REASON_NOT_YET;
 	if (st->method)
 		st->why_not[st->method] = TLSSF_REASON_NONE;
+}
+
+static void describe_kernel(struct conn *c, struct tlssf_status *st)
+{
+	st->kernel_tx = true;
+	st->max_payload_len = c->ktx->max_payload;
+	st->zerocopy = c->ktx->zerocopy;
+	if (!c->method)
+		return;
+	st->bytes[c->method] = c->ktx->bytes;
+	st->records[c->method] = tlssf_ktx_records(c);
 }
 
 static void describe(struct conn *c, struct tlssf_status *st)
@@ -340,27 +351,24 @@ static void describe(struct conn *c, struct tlssf_status *st)
 	describe_why_not(c, st);
 	st->version = c->info.version;
 	st->cipher = c->info.cipher;
-	st->cipher_name = c->info.cipher_name;
-	st->kernel_tx = c->kernel_tx;
-	st->max_payload_len = c->ktx.max_payload;
-	st->zerocopy = c->ktx.zerocopy;
+	st->cipher_name = tl_cipher_name(c->ssl);
 	st->takeover = c->takeover != NULL;
-	memcpy(st->bytes, c->bytes, sizeof(st->bytes));
+	st->bytes[TLSSF_METHOD_USERSPACE] = c->bytes;
 	st->calls = c->calls;
 	st->rekeys = c->rekeys;
 	st->buffered = c->held;
 	if (c->bridge)
 		st->records[TLSSF_METHOD_USERSPACE] =
 			tlssf_bridge_records(c->bridge);
-	if (c->kernel_tx && c->method)
-		st->records[c->method->id] = tlssf_ktx_records(c);
+	if (c->kernel_tx)
+		describe_kernel(c, st);
 }
 
 /* Attaches where the handshake is done, but is no failure where it is not. */
 int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 {
 	struct tlssf_status st;
-	unsigned int retry_ms = 0;
+	uint8_t retry_ms = 0;
 	struct conn *c = NULL;
 
 	tl_clear_errors();

@@ -204,8 +204,31 @@ static void repeat(int (*call)(SSL *))
 			return;
 }
 
-static void scenario(void)
+/* What comes before the first bytes of ours. */
+enum first { NOTHING, KEY_UPDATE, SOME_TEXT };
+
+/* The bridge looks at the connection, at no call of ours. */
+static void update_key(void)
 {
+	lost = SSL_key_update(l.ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 ||
+	       SSL_do_handshake(l.ssl) != 1;
+}
+
+/* Not seen from its handshake on, and attached to, or half attached to, here. */
+static void attach_and_write(void)
+{
+	struct tlssf_status st = { .size = sizeof(st) };
+
+	tlssf_status(l.ssl, &st);
+	write_text();
+}
+
+static void scenario(enum first first)
+{
+	if (first == KEY_UPDATE)
+		update_key();
+	if (first == SOME_TEXT)
+		attach_and_write();
 	send_file();
 	write_text();
 	send_job();
@@ -218,8 +241,10 @@ static void scenario(void)
 
 extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 
-static void account(void)
+static void account(enum first first)
 {
+	if (first == SOME_TEXT)
+		want_bytes(&l, "text", 4);
 	want_file(&l, &file, 0, SIZE);
 	want_bytes(&l, "text", 4);
 	want_bytes(&l, "header", 6);
@@ -261,9 +286,8 @@ static struct link_conf conf_of(int i)
 		.sndbuf = i % 2 ? 16384 : 0 };
 }
 
-static int run_connection(int i, long n)
+static int run(struct link_conf conf, long n, enum first first)
 {
-	struct link_conf conf = conf_of(i);
 	bool fired;
 
 	file_make(&file, SIZE);
@@ -271,10 +295,10 @@ static int run_connection(int i, long n)
 		.off = 1, .file_len = SIZE - 1, .header = "header",
 		.header_len = 6, .trailer = "trailer", .trailer_len = 7 };
 	link_open(&l, &conf);
-	account();
+	account(first);
 	tell(&l, PEER_READ, PEER_ALL);
 	atomic_store(&countdown, n);
-	scenario();
+	scenario(first);
 	fired = atomic_exchange(&countdown, 0) == 0;
 	ck_assert(!queued);
 	ERR_clear_error();
@@ -282,6 +306,26 @@ static int run_connection(int i, long n)
 		      tlssf_strerror(l.ssl));
 	check_peer();
 	return finish(fired);
+}
+
+static int run_connection(int i, long n)
+{
+	return run(conf_of(i), n, NOTHING);
+}
+
+static int run_key_first(int i, long n)
+{
+	return run(conf_of(i), n, KEY_UPDATE);
+}
+
+/* The application has asked for kernel TLS by itself. */
+static int run_late(int i, long n)
+{
+	struct link_conf conf = { .no_init = true, .nonblocking = true,
+		.version = i ? TLS1_3_VERSION : TLS1_2_VERSION,
+		.options = SSL_OP_ENABLE_KTLS, .sndbuf = 16384 };
+
+	return run(conf, n, SOME_TEXT);
 }
 
 /* Failed: nothing has been changed, and the context still serves. */
@@ -316,13 +360,13 @@ static int run_init(int i, long n)
 }
 
 /* In a child each, so that what is done once in a process can fail, too. */
-static int in_child(int (*run)(int, long), int i, long n)
+static int in_child(int (*run_it)(int, long), int i, long n)
 {
 	int status;
 	pid_t pid = fork();
 
 	if (pid == 0)
-		_exit(run(i, n));
+		_exit(run_it(i, n));
 	ck_assert_int_gt(pid, 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_msg(WIFEXITED(status), "n = %ld: signal %d", n,
@@ -330,14 +374,13 @@ static int in_child(int (*run)(int, long), int i, long n)
 	return WEXITSTATUS(status);
 }
 
-/* By the kernel, a connection that is attached allocates nothing at all. */
-static void for_each_n(int (*run)(int, long), int i, long least, long step)
+static void for_each_n(int (*run_it)(int, long), int i, long step)
 {
 	for (long n = 1; n < MAX_N; n += step) {
-		int status = in_child(run, i, n);
+		int status = in_child(run_it, i, n);
 
 		if (status == UNTOUCHED) {
-			ck_assert_int_gt(n, least);
+			ck_assert_int_gt(n, 1);
 			return;
 		}
 		ck_assert_msg(status == FIRED, "n = %ld: status %d", n,
@@ -355,30 +398,39 @@ static long step_of(int method)
 	return derives && LIBRARY_KTLS && in_guest() ? GUEST_STEP : 1;
 }
 
-START_TEST(connection)
+static void try_way(int (*run_it)(int, long), int i, const char *test)
 {
 	struct link_conf conf = { 0 };
-	uint64_t seq;
-	bool kernel;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (!link_open_way(&l, _i / 2, &conf, __func__))
+	if (!link_open_way(&l, i / 2, &conf, test))
 		return;
-	kernel = kernel_seq(&l, &seq);	/* OpenSSL has given it the keys */
 	link_close(&l);
-	for_each_n(run_connection, _i, !kernel, step_of(conf.method));
+	for_each_n(run_it, i, step_of(conf.method));
+}
+
+START_TEST(connection)
+{
+	try_way(run_connection, _i, __func__);
+}
+END_TEST
+
+START_TEST(key_first)	/* of TLS 1.3: every second way */
+{
+	try_way(run_key_first, 2 * (2 * _i + 1), __func__);
+}
+END_TEST
+
+START_TEST(late)
+{
+	signal(SIGPIPE, SIG_IGN);
+	for_each_n(run_late, _i, 1);
 }
 END_TEST
 
 START_TEST(init)
 {
-	struct link_conf conf = { 0 };
-
-	if (!link_open_way(&l, _i, &conf, __func__))
-		return;
-	link_close(&l);
-	signal(SIGPIPE, SIG_IGN);
-	for_each_n(run_init, 2 * _i, 1, step_of(conf.method));
+	try_way(run_init, 2 * _i, __func__);
 }
 END_TEST
 
@@ -390,6 +442,8 @@ int main(void)
 	if (peer_prepare())	/* no warm_up(): what is done once fails, too */
 		return 1;
 	add_ways(tc, connection, 2);
+	tcase_add_loop_test(tc, key_first, first_way() / 2, end_of_ways() / 2);
+	tcase_add_loop_test(tc, late, 0, 2);
 	add_ways(tc, init, 1);
 	return run_suite("e2e_alloc", suite);
 }

@@ -137,9 +137,9 @@ static int64_t play(enum sys_call call, struct sys_args args)
 #define ARGS(...)	(struct sys_args){ __VA_ARGS__ }
 #define NO_FD		.fd = -1
 
-static uint64_t s_process(void)
+static uint32_t s_process(void)
 {
-	return (uint64_t)play(CALL_process, ARGS(NO_FD));
+	return (uint32_t)play(CALL_process, ARGS(NO_FD));
 }
 
 static uint64_t s_now_ms(void)

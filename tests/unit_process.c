@@ -24,9 +24,9 @@ int madvise(void *at, size_t len, int advice)
 }
 
 /* In the child, which has this number: is it one of those? */
-static bool is_new(const uint64_t *known, int n)
+static bool is_new(const uint32_t *known, int n)
 {
-	uint64_t id = tlssf_sys.process();
+	uint32_t id = tlssf_sys.process();
 
 	for (int i = 0; i < n; i++)
 		if (id == known[i])
@@ -44,7 +44,7 @@ static void expect_success(pid_t child)
 }
 
 /* In a child: a grandchild is neither. */
-static int has_new_child(uint64_t *known)
+static int has_new_child(uint32_t *known)
 {
 	int status = 1;
 	pid_t child;
@@ -58,7 +58,7 @@ static int has_new_child(uint64_t *known)
 
 START_TEST(children_are_others)
 {
-	uint64_t known[2] = { tlssf_sys.process() };
+	uint32_t known[2] = { tlssf_sys.process() };
 	pid_t child;
 
 	ck_assert_uint_ne(known[0], 0);
@@ -75,7 +75,7 @@ END_TEST
 /* No handler of pthread_atfork() is called. */
 START_TEST(children_made_by_hand)
 {
-	uint64_t known = tlssf_sys.process();
+	uint32_t known = tlssf_sys.process();
 	pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 
 	if (child == 0)
@@ -87,7 +87,7 @@ END_TEST
 
 START_TEST(without_wiped_pages)
 {
-	uint64_t known;
+	uint32_t known;
 	pid_t child;
 
 	no_wiped_pages = true;
