@@ -314,7 +314,7 @@ int tl_aead_peek(struct tl_aead *aead, const unsigned char nonce[12],
 
 #define BATCH_SMALL	(64u << 10)	/* what a slow reader may cost */
 #define BATCH_LARGE	(512u << 10)
-#define BATCH_SLACK	(RECORD_MAX + 4096u)	/* the record that crosses */
+#define BATCH_SLACK	(RECORD_MAX + 512u)	/* the record that crosses */
 #define BATCH_MARKS	64
 #define PLAIN_SIZE	(64u << 10)
 
