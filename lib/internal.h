@@ -312,11 +312,15 @@ int tl_aead_peek(struct tl_aead *aead, const unsigned char nonce[12],
 
 /* ---- batch.c: sealed records on their way out, and the thread's cache ---- */
 
-#define BATCH_SMALL	(64u << 10)	/* what a slow reader may cost */
+/*
+ * When a batch is full enough to be sent. The fourth record crosses the small
+ * one, which is all that a slow reader may cost: with its keys, 80 KiB.
+ */
+#define BATCH_SMALL	(56u << 10)
 #define BATCH_LARGE	(512u << 10)
 #define BATCH_SLACK	(RECORD_MAX + 512u)	/* the record that crosses */
 #define BATCH_MARKS	64
-#define PLAIN_SIZE	(64u << 10)
+#define PLAIN_SIZE	(64u << 10)	/* four records */
 
 /* Which plaintext is out once the records up to `end` are. */
 struct mark {

@@ -404,8 +404,8 @@ static bool key_is_spent(struct conn *c)
 
 static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 {
-	size_t target = limit - s->done <= BATCH_SMALL ? BATCH_SMALL
-						       : batch_target(c, s);
+	size_t target = limit - s->done <= PLAIN_SIZE ? BATCH_SMALL
+						      : batch_target(c, s);
 	struct batch *b;
 	int r;
 

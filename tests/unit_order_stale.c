@@ -190,10 +190,10 @@ START_TEST(no_takeover_without_a_socket)
 
 		SSL_set0_wbio(p->ssl, mem);
 		want_file_part(1, MUCH);
-		for (size_t done = 0; done < MUCH; done += BATCH_SMALL)
+		for (size_t done = 0; done < MUCH; done += PLAIN_SIZE)
 			ck_assert_int_eq(tlssf_send(p->ssl, FILE_FD,
 						    1 + (off_t)done,
-						    BATCH_SMALL), BATCH_SMALL);
+						    PLAIN_SIZE), PLAIN_SIZE);
 		ck_assert_int_eq(status().takeover, 0);
 		len = BIO_get_mem_data(mem, &data);
 		ck_assert_int_eq(pair_send(p, data, (size_t)len), len);
