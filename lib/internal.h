@@ -2,7 +2,7 @@
 /*
  * The only private header. Calls run one way:
  *
- *   tlssf.c, ctx.c -> conn.c -> method_*.c, bridge.c -> takeover.c, resend.c
+ *   tlssf.c, ctx.c -> conn*.c -> method_*.c, bridge.c -> takeover.c, resend.c
  *          -> keysched.c, record.c -> probe.c, reason.c -> sys.c, tlslib_*.c
  *
  * Only sys.c and kernel_key.c see kernel headers, only tlslib_*.c and bridge*.c
@@ -642,26 +642,14 @@ struct conn {
  */
 int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out);
 int tlssf_conn_state(struct ssl_st *ssl, struct conn **out);
+/* All that is to be known of it, and its method: 0, -ENOMEM. */
+int tlssf_conn_examine(struct conn *c);
 bool tlssf_conn_same_handshake(const struct conn *c);	/* as when examined */
 void tlssf_conn_free(struct conn *c);		/* from SSL_free */
-int tlssf_conn_fail(struct conn *c, int reason, int err);  /* not sticky */
-int tlssf_conn_die(struct conn *c, int reason, int err);   /* sticky */
-int tlssf_conn_io_error(struct conn *c, int err);	/* err of a send */
 /* Put the bridge in before the first call: the handshake goes on. */
 void tlssf_conn_watch(struct ssl_st *ssl);
-/* Deliver the alert of a forced end: 0 done or given up, TLSSF_WANT_WRITE. */
-int tlssf_conn_last_words(struct conn *c);
-/* A KeyUpdate is about to leave: may it? If not, the connection is dead. */
-bool tlssf_conn_key_update(struct conn *c);
-/* End the connection with a fatal alert; always -EPROTO. */
-int tlssf_conn_end(struct conn *c, int reason);
-/* Its call did not succeed, and its message is kept: TLSSF_WANT_*, _ERROR. */
-int tlssf_conn_library(struct conn *c, enum tl_result res);
-int tlssf_conn_finish_flight(struct conn *c); /* the library's, waiting */
 void tlssf_conn_ask_secret(struct conn *c);
 bool tlssf_conn_kernel_rekeys(const struct conn *c);
-/* The library has given the connection up, by kernel TLS: so do we. */
-void tlssf_conn_fatal_alert(struct conn *c, int alert);
 void tlssf_conn_taken(struct conn *c, struct batch *batch); /* by the socket */
 uint64_t tlssf_conn_ahead(const struct conn *c); /* sealed and not told, bytes */
 /* Account for what is kept between calls; false: over the cap. */
@@ -671,5 +659,21 @@ bool tlssf_conn_may_hold(const struct conn *c);
 int tlssf_conn_want_write(struct conn *c);
 /* 0, WOULD_BLOCK or -errno of a send, for the caller. */
 int tlssf_conn_result(struct conn *c, int r);
+
+/* ---- conn_end.c: failures, and the end before its time ---- */
+int tlssf_conn_fail(struct conn *c, int reason, int err);  /* not sticky */
+int tlssf_conn_die(struct conn *c, int reason, int err);   /* sticky */
+int tlssf_conn_io_error(struct conn *c, int err);	/* err of a send */
+/* End the connection with a fatal alert; always -EPROTO. */
+int tlssf_conn_end(struct conn *c, int reason);
+/* Deliver the alert of a forced end: 0 done or given up, TLSSF_WANT_WRITE. */
+int tlssf_conn_last_words(struct conn *c);
+/* A KeyUpdate is about to leave: may it? If not, the connection is dead. */
+bool tlssf_conn_key_update(struct conn *c);
+/* The library has given the connection up, by kernel TLS: so do we. */
+void tlssf_conn_fatal_alert(struct conn *c, int alert);
+/* Its call did not succeed, and its message is kept: TLSSF_WANT_*, _ERROR. */
+int tlssf_conn_library(struct conn *c, enum tl_result res);
+int tlssf_conn_finish_flight(struct conn *c); /* the library's, waiting */
 
 #endif
