@@ -129,7 +129,7 @@ static size_t batch_target(const struct conn *c, struct stream *s)
 	if (c->fd < 0 || cautious() || tlssf_sys.send_room(c->fd, &room))
 		return BATCH_SMALL;
 	room -= room / 4;
-	if (room < BATCH_SMALL)
+	if (room <= PLAIN_SIZE)
 		return BATCH_SMALL;
 	return room < BATCH_LARGE ? room : BATCH_LARGE;
 }
