@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* What the kernel holds above TCP, asked of a scripted socket. */
-#include "scripted_sys.h"
-#include "tls_pair.h"
-#include "util.h"
+#include "scripted_sys.h"	/* for CMake, too: it brings its own tlssf_sys */
+#include "unit_ktx.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <string.h>
 
-#define FD		9
 #define HEAD_LEN	4	/* version and cipher, without the key */
 
-static const struct kind {
-	int version, cipher;
-	unsigned int overhead;	/* header, nonce, inner type, tag */
-} kinds[] = {
+/* ---- the socket ---- */
+
+const struct kind kinds[N_KINDS] = {
 	{ 0x0303, TLSSF_AES_128_GCM, 5 + 8 + 16 },
 	{ 0x0303, TLSSF_AES_256_GCM, 5 + 8 + 16 },
 	{ 0x0303, TLSSF_AES_128_CCM, 5 + 8 + 16 },
@@ -24,17 +21,8 @@ static const struct kind {
 	{ 0x0304, TLSSF_AES_128_CCM, 5 + 1 + 16 },
 	{ 0x0304, TLSSF_CHACHA20_POLY1305, 5 + 1 + 16 },
 };
-#define N_KINDS	((int)(sizeof(kinds) / sizeof(kinds[0])))
 
-/* ---- the socket ---- */
-
-static struct {
-	struct sys_tcp tcp;
-	uint64_t seq;
-	int cipher;
-	int tcp_err, head_err, seq_err, push_err;
-	unsigned int pushes;
-} sock;
+struct sock sock;
 
 static int64_t play_tcp(const struct sys_args *a)
 {
@@ -65,8 +53,7 @@ static int64_t play_push(const struct sys_args *a)
 	return 0;
 }
 
-/* A connection of `kind` whose kernel TLS has run for a while. */
-static struct conn start(const struct kind *k, uint64_t queued)
+struct conn start(const struct kind *k, uint64_t queued)
 {
 	static struct kernel_tx ktx;
 	struct conn c = { .fd = FD, .ktx = &ktx };
@@ -86,14 +73,11 @@ static struct conn start(const struct kind *k, uint64_t queued)
 	return c;
 }
 
-/* The kernel seals `plain` bytes as so many records; none is in TCP yet. */
-static void seal(struct conn *c, uint64_t plain, unsigned int records)
+void seal(struct conn *c, uint64_t plain, unsigned int records)
 {
 	tlssf_ktx_count(c, plain);
 	sock.seq += records;
 }
-
-#define assert_drain(c, want) ck_assert_int_eq(tlssf_ktx_drain(c), want)
 
 /* ---- the exact sum ---- */
 
@@ -264,30 +248,6 @@ START_TEST(open_record_is_pushed_first)
 }
 END_TEST
 
-/* EAGAIN and EINTR: again later. All else is told, and nothing is asked. */
-static void fail_push(int err)
-{
-	bool again = err == EAGAIN || err == EINTR;
-	struct conn c = start(&kinds[0], 0);
-	unsigned int looks = script_count(CALL_tcp);
-
-	c.ktx->open = true;
-	sock.push_err = err;
-	ck_assert_int_eq(tlssf_ktx_push(&c), -err);
-	assert_drain(&c, again ? WOULD_BLOCK : -err);
-	ck_assert(c.ktx->open);
-	ck_assert_uint_eq(script_count(CALL_tcp), looks);
-	sock.push_err = 0;
-	assert_drain(&c, 0);
-	ck_assert_uint_eq(sock.pushes, 1);
-}
-
-START_TEST(errno_of_push)
-{
-	for_each_errno(fail_push);
-}
-END_TEST
-
 /* ---- what a context asks of the kernel ---- */
 
 /* Less than was asked for is in force then. */
@@ -302,7 +262,7 @@ static int64_t play_option(const struct sys_args *a)
 	return 0;
 }
 
-static struct ctx_conf asking = {
+struct ctx_conf asking = {
 	.options = { .zerocopy = 1, .max_payload_len = 1000 },
 };
 
@@ -324,79 +284,6 @@ START_TEST(options_are_set_and_read_back)
 	ck_assert(c.ktx->zerocopy);
 	tlssf_ktx_count(&c, 9000);
 	ck_assert_uint_eq(c.ktx->spent, 2 * 10 + 2);
-}
-END_TEST
-
-static void refuse_options(int err)
-{
-	struct conn c = start(&kinds[0], 0);
-
-	c.conf = &asking;
-	SCRIPT_DEFAULT(tls_option, .result = -err);
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
-	ck_assert(!c.ktx->zerocopy);
-	ck_assert_uint_eq(tlssf_ktx_record_max(&c), RECORD_MAX);
-	assert_drain(&c, 0);
-}
-
-START_TEST(errno_of_options)
-{
-	for_each_errno(refuse_options);
-}
-END_TEST
-
-/* ---- the connection's end ---- */
-
-START_TEST(only_a_closed_socket_is_an_end)
-{
-	for (int state = TCP_ESTABLISHED; state <= TCP_CLOSING; state++) {
-		struct conn c = start(&kinds[0], 0);
-
-		seal(&c, 1, 1);
-		sock.tcp.state = state;
-		assert_drain(&c, state == TCP_CLOSE ? -EPIPE
-						    : WOULD_BLOCK);
-		sock.tcp.in_tcp += 1 + kinds[0].overhead;
-		assert_drain(&c, 0);	/* nothing is held any more */
-	}
-}
-END_TEST
-
-START_TEST(inexact_and_closed_is_an_end)
-{
-	struct conn c = start(&kinds[0], 1);
-
-	sock.tcp.queued = 0;
-	assert_drain(&c, WOULD_BLOCK);
-	script_advance(1000);
-	sock.tcp.state = TCP_CLOSE;
-	assert_drain(&c, -EPIPE);
-}
-END_TEST
-
-/* ---- errors ---- */
-
-START_TEST(start_needs_a_socket)
-{
-	struct conn c = start(&kinds[0], 0);
-
-	script_reset();		/* no call may come */
-	c.fd = -1;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), -ENOTSOCK);
-}
-END_TEST
-
-/* Sealed by the kernel, by a cipher that we cannot count: idle looks. */
-START_TEST(unknown_cipher_is_inexact)
-{
-	struct conn c = start(&kinds[0], 0);
-
-	c.info.kernel_cipher = -1;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
-	assert_drain(&c, WOULD_BLOCK);
-	script_advance(25);
-	assert_drain(&c, 0);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
 }
 END_TEST
 
@@ -435,106 +322,32 @@ START_TEST(records_of_all_keys_count)
 }
 END_TEST
 
-/* Inexact, until the queue was seen idle. */
-static void assert_recovers(struct conn *c)
+/* ---- the connection's end ---- */
+
+START_TEST(only_a_closed_socket_is_an_end)
 {
-	ck_assert(!c->ktx->exact);
-	assert_drain(c, WOULD_BLOCK);
-	script_advance(25);
-	assert_drain(c, 0);
-	ck_assert(c->ktx->exact);
-}
+	for (int state = TCP_ESTABLISHED; state <= TCP_CLOSING; state++) {
+		struct conn c = start(&kinds[0], 0);
 
-/* Only the kernel's plain answer is a no. */
-static bool denies(int err)
-{
-	return err == ENOPROTOOPT || err == EBUSY || err == ENOTSOCK ||
-	       err == EOPNOTSUPP || err == EBADF;
-}
-
-static void fail_start(int err)
-{
-	struct conn c = start(&kinds[0], 0);
-
-	sock.head_err = err;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), denies(err) ? -err : 0);
-	sock.head_err = 0;
-	sock.tcp_err = err;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
-	sock.tcp_err = 0;
-	assert_recovers(&c);
-	sock.seq_err = err;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
-	sock.seq_err = 0;
-	assert_recovers(&c);
-}
-
-START_TEST(errno_at_start)
-{
-	for_each_errno(fail_start);
-}
-END_TEST
-
-static void fail_tcp(int err)
-{
-	struct conn c = start(&kinds[0], 0);
-
-	sock.tcp_err = err;
-	assert_drain(&c, -err);
-	sock.tcp_err = 0;
-	assert_drain(&c, 0);
-}
-
-START_TEST(errno_of_tcp)
-{
-	for_each_errno(fail_tcp);
-}
-END_TEST
-
-/* Without the record number only an idle queue tells. */
-static void fail_number(int err)
-{
-	struct conn c = start(&kinds[0], 0);
-
-	sock.seq_err = err;
-	sock.tcp.queued = 1;
-	for (int i = 0; i < 3; i++) {
-		assert_drain(&c, WOULD_BLOCK);
-		script_advance(1000);
+		seal(&c, 1, 1);
+		sock.tcp.state = state;
+		assert_drain(&c, state == TCP_CLOSE ? -EPIPE
+						    : WOULD_BLOCK);
+		sock.tcp.in_tcp += 1 + kinds[0].overhead;
+		assert_drain(&c, 0);	/* nothing is held any more */
 	}
-	sock.tcp.queued = 0;
-	sock.seq_err = 0;
-	assert_recovers(&c);
-}
-
-START_TEST(errno_of_the_number)
-{
-	for_each_errno(fail_number);
 }
 END_TEST
 
-/* A failure while the sum starts anew must not spoil it for ever. */
-static void fail_restart(int err)
+START_TEST(inexact_and_closed_is_an_end)
 {
 	struct conn c = start(&kinds[0], 1);
 
 	sock.tcp.queued = 0;
-	seal(&c, 10, 1);
 	assert_drain(&c, WOULD_BLOCK);
-	script_advance(25);
-	sock.seq_err = err;
-	assert_drain(&c, 0);
-	ck_assert(!c.ktx->exact);
-	sock.seq_err = 0;
-	script_advance(25);
-	assert_drain(&c, 0);
-	ck_assert(c.ktx->exact);
-}
-
-START_TEST(errno_of_the_number_at_restart)
-{
-	for_each_errno(fail_restart);
+	script_advance(1000);
+	sock.tcp.state = TCP_CLOSE;
+	assert_drain(&c, -EPIPE);
 }
 END_TEST
 
@@ -543,7 +356,6 @@ int main(void)
 	Suite *suite = suite_create("unit_ktx");
 	TCase *sum = add_case(suite, "sum", 30);
 	TCase *ends = add_case(suite, "ends", 30);
-	TCase *errors = add_case(suite, "errors", 60);
 
 	tcase_add_loop_test(sum, zero_only_when_all_is_in_tcp, 0, N_KINDS);
 	tcase_add_loop_test(sum, records_count_without_plaintext, 0, N_KINDS);
@@ -556,16 +368,9 @@ int main(void)
 	tcase_add_loop_test(sum, open_record_is_pushed_first, 0, N_KINDS);
 	tcase_add_test(ends, only_a_closed_socket_is_an_end);
 	tcase_add_test(ends, inexact_and_closed_is_an_end);
-	tcase_add_test(errors, start_needs_a_socket);
-	tcase_add_test(errors, unknown_cipher_is_inexact);
 	tcase_add_test(sum, looks_that_differ_are_inexact);
 	tcase_add_test(sum, records_of_all_keys_count);
 	tcase_add_test(sum, options_are_set_and_read_back);
-	tcase_add_test(errors, errno_of_push);
-	tcase_add_test(errors, errno_of_options);
-	tcase_add_test(errors, errno_at_start);
-	tcase_add_test(errors, errno_of_tcp);
-	tcase_add_test(errors, errno_of_the_number);
-	tcase_add_test(errors, errno_of_the_number_at_restart);
+	add_ktx_errors(suite);
 	return run_suite("unit_ktx", suite);
 }

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* A scripted socket with kernel TLS. */
+#ifndef TLSSF_UNIT_KTX_H
+#define TLSSF_UNIT_KTX_H
+
+#include "scripted_sys.h"
+#include "tls_pair.h"
+#include "util.h"
+
+#define FD		9
+
+#define N_KINDS		8
+extern const struct kind {
+	int version, cipher;
+	unsigned int overhead;	/* header, nonce, inner type, tag */
+} kinds[N_KINDS];
+
+extern struct sock {
+	struct sys_tcp tcp;
+	uint64_t seq;
+	int cipher;
+	int tcp_err, head_err, seq_err, push_err;
+	unsigned int pushes;
+} sock;
+
+extern struct ctx_conf asking;	/* for zerocopy and small records */
+
+/* A connection of `kind` whose kernel TLS has run for a while. */
+struct conn start(const struct kind *k, uint64_t queued);
+/* The kernel seals `plain` bytes as so many records; none is in TCP yet. */
+void seal(struct conn *c, uint64_t plain, unsigned int records);
+
+#define assert_drain(c, want) ck_assert_int_eq(tlssf_ktx_drain(c), want)
+
+void add_ktx_errors(Suite *suite);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* What the kernel holds above TCP, and every errno at every question. */
+#include "unit_ktx.h"
+
+#include <errno.h>
+
+/* ---- what is not told ---- */
+
+START_TEST(start_needs_a_socket)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	script_reset();		/* no call may come */
+	c.fd = -1;
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), -ENOTSOCK);
+}
+END_TEST
+
+/* Sealed by the kernel, by a cipher that we cannot count: idle looks. */
+START_TEST(unknown_cipher_is_inexact)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	c.info.kernel_cipher = -1;
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(25);
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
+}
+END_TEST
+
+/* Inexact, until the queue was seen idle. */
+static void assert_recovers(struct conn *c)
+{
+	ck_assert(!c->ktx->exact);
+	assert_drain(c, WOULD_BLOCK);
+	script_advance(25);
+	assert_drain(c, 0);
+	ck_assert(c->ktx->exact);
+}
+
+/* ---- every errno ---- */
+
+/* EAGAIN and EINTR: again later. All else is told, and nothing is asked. */
+static void fail_push(int err)
+{
+	bool again = err == EAGAIN || err == EINTR;
+	struct conn c = start(&kinds[0], 0);
+	unsigned int looks = script_count(CALL_tcp);
+
+	c.ktx->open = true;
+	sock.push_err = err;
+	ck_assert_int_eq(tlssf_ktx_push(&c), -err);
+	assert_drain(&c, again ? WOULD_BLOCK : -err);
+	ck_assert(c.ktx->open);
+	ck_assert_uint_eq(script_count(CALL_tcp), looks);
+	sock.push_err = 0;
+	assert_drain(&c, 0);
+	ck_assert_uint_eq(sock.pushes, 1);
+}
+
+START_TEST(errno_of_push)
+{
+	for_each_errno(fail_push);
+}
+END_TEST
+
+static void refuse_options(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	c.conf = &asking;
+	SCRIPT_DEFAULT(tls_option, .result = -err);
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	ck_assert(!c.ktx->zerocopy);
+	ck_assert_uint_eq(tlssf_ktx_record_max(&c), RECORD_MAX);
+	assert_drain(&c, 0);
+}
+
+START_TEST(errno_of_options)
+{
+	for_each_errno(refuse_options);
+}
+END_TEST
+
+/* Only the kernel's plain answer is a no. */
+static bool denies(int err)
+{
+	return err == ENOPROTOOPT || err == EBUSY || err == ENOTSOCK ||
+	       err == EOPNOTSUPP || err == EBADF;
+}
+
+static void fail_start(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	sock.head_err = err;
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), denies(err) ? -err : 0);
+	sock.head_err = 0;
+	sock.tcp_err = err;
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	sock.tcp_err = 0;
+	assert_recovers(&c);
+	sock.seq_err = err;
+	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
+	sock.seq_err = 0;
+	assert_recovers(&c);
+}
+
+START_TEST(errno_at_start)
+{
+	for_each_errno(fail_start);
+}
+END_TEST
+
+static void fail_tcp(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	sock.tcp_err = err;
+	assert_drain(&c, -err);
+	sock.tcp_err = 0;
+	assert_drain(&c, 0);
+}
+
+START_TEST(errno_of_tcp)
+{
+	for_each_errno(fail_tcp);
+}
+END_TEST
+
+/* Without the record number only an idle queue tells. */
+static void fail_number(int err)
+{
+	struct conn c = start(&kinds[0], 0);
+
+	sock.seq_err = err;
+	sock.tcp.queued = 1;
+	for (int i = 0; i < 3; i++) {
+		assert_drain(&c, WOULD_BLOCK);
+		script_advance(1000);
+	}
+	sock.tcp.queued = 0;
+	sock.seq_err = 0;
+	assert_recovers(&c);
+}
+
+START_TEST(errno_of_the_number)
+{
+	for_each_errno(fail_number);
+}
+END_TEST
+
+/* A failure while the sum starts anew must not spoil it for ever. */
+static void fail_restart(int err)
+{
+	struct conn c = start(&kinds[0], 1);
+
+	sock.tcp.queued = 0;
+	seal(&c, 10, 1);
+	assert_drain(&c, WOULD_BLOCK);
+	script_advance(25);
+	sock.seq_err = err;
+	assert_drain(&c, 0);
+	ck_assert(!c.ktx->exact);
+	sock.seq_err = 0;
+	script_advance(25);
+	assert_drain(&c, 0);
+	ck_assert(c.ktx->exact);
+}
+
+START_TEST(errno_of_the_number_at_restart)
+{
+	for_each_errno(fail_restart);
+}
+END_TEST
+
+void add_ktx_errors(Suite *suite)
+{
+	TCase *tc = add_case(suite, "errors", 60);
+
+	tcase_add_test(tc, start_needs_a_socket);
+	tcase_add_test(tc, unknown_cipher_is_inexact);
+	tcase_add_test(tc, errno_of_push);
+	tcase_add_test(tc, errno_of_options);
+	tcase_add_test(tc, errno_at_start);
+	tcase_add_test(tc, errno_of_tcp);
+	tcase_add_test(tc, errno_of_the_number);
+	tcase_add_test(tc, errno_of_the_number_at_restart);
+}
