@@ -206,7 +206,7 @@ enum tl_result { TL_OK, TL_WANT_READ, TL_WANT_WRITE, TL_CLOSED, TL_SYSCALL,
 struct tl_info {		/* of an established connection */
 	uint16_t version;
 	uint16_t cipher;	/* IANA value */
-	int8_t kernel_cipher;	/* enum tlssf_cipher, or -1 */
+	int kernel_cipher : 8;	/* enum tlssf_cipher, or -1 */
 	uint8_t hash_len;	/* of the key schedule: SHA-256 32, -384 48 */
 	bool compression : 1;
 	bool max_fragment : 1;
@@ -493,7 +493,6 @@ int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit);
 
 /* ---- the methods, one file and one const table each ---- */
 struct method {
-	uint8_t id;		/* enum tlssf_method */
 	int (*why_not)(const struct conn *c);	/* enum tlssf_reason */
 	/* Advance s->done up to `limit`: 0, TLSSF_WANT_*, TLSSF_ERROR. */
 	int (*send)(struct conn *c, struct stream *s, uint64_t limit);

@@ -2,34 +2,30 @@
 /* Which of the methods, and why not the others. */
 #include "internal.h"
 
-/* The preference order of AUTO, and the one map from public enum to table. */
-static const struct method *const methods[] = {
-	&tlssf_method_ssl_sendfile,
-	&tlssf_method_ktls,
-	&tlssf_method_userspace,
+/* In AUTO's order of preference, which is that of enum tlssf_method. */
+static const struct method *const methods[TLSSF_METHOD_COUNT] = {
+	[TLSSF_METHOD_SSL_SENDFILE] = &tlssf_method_ssl_sendfile,
+	[TLSSF_METHOD_KTLS] = &tlssf_method_ktls,
+	[TLSSF_METHOD_USERSPACE] = &tlssf_method_userspace,
 };
-
-#define METHODS	(sizeof(methods) / sizeof(methods[0]))
 
 void tlssf_method_choose(struct conn *c)
 {
 	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
-	size_t i;
 
 	c->named = (uint8_t)named;
 	c->method = TLSSF_METHOD_AUTO;
-	for (i = 0; i < METHODS; i++) {
-		const struct method *m = methods[i];
-		int why = m->why_not(c);
+	for (int id = TLSSF_METHOD_AUTO + 1; id < TLSSF_METHOD_COUNT; id++) {
+		int why = methods[id]->why_not(c);
 
-		if (named != TLSSF_METHOD_AUTO && named != m->id)
+		if (named != TLSSF_METHOD_AUTO && named != id)
 			why = TLSSF_REASON_NOT_ASKED;
 		else if (c->method)
 			why = TLSSF_REASON_NOT_ASKED;
-		c->why_not[m->id] = (uint8_t)why;
+		c->why_not[id] = (uint8_t)why;
 		if (!why)
-			c->method = m->id;
-		tlssf_trace(c->ssl, "%s: %s", tlssf_method_name(m->id),
+			c->method = (uint8_t)id;
+		tlssf_trace(c->ssl, "%s: %s", tlssf_method_name(id),
 			    why ? tlssf_reason_name(why) : "taken");
 	}
 }
@@ -37,11 +33,7 @@ void tlssf_method_choose(struct conn *c)
 /* By the one that was chosen. */
 int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit)
 {
-	size_t i = 0;
-
-	while (methods[i]->id != c->method)
-		i++;
-	return methods[i]->send(c, s, limit);
+	return methods[c->method]->send(c, s, limit);
 }
 
 /* ktls is chosen before it is in force, for a send that is worth it. */

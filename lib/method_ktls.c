@@ -129,7 +129,6 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 }
 
 const struct method tlssf_method_ktls = {
-	.id = TLSSF_METHOD_KTLS,
 	.why_not = why_not,
 	.send = send_stream,
 };

@@ -48,7 +48,6 @@ static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
 }
 
 const struct method tlssf_method_ssl_sendfile = {
-	.id = TLSSF_METHOD_SSL_SENDFILE,
 	.why_not = why_not,
 	.send = send_stream,
 };

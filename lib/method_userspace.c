@@ -482,7 +482,6 @@ int tlssf_userspace_drain(struct conn *c)
 }
 
 const struct method tlssf_method_userspace = {
-	.id = TLSSF_METHOD_USERSPACE,
 	.why_not = why_not,
 	.send = send_stream,
 };

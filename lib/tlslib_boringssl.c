@@ -134,7 +134,7 @@ int tl_stream_kind(SSL *ssl)
 	return SSL_is_dtls(ssl) ? TLSSF_REASON_DTLS : TLSSF_REASON_NONE;
 }
 
-static int8_t kernel_cipher(const SSL_CIPHER *cipher)
+static int kernel_cipher(const SSL_CIPHER *cipher)
 {
 	switch (SSL_CIPHER_get_cipher_nid(cipher)) {
 	case NID_aes_128_gcm:

@@ -191,7 +191,7 @@ int tl_stream_kind(SSL *ssl)
 }
 
 /* ARIA and SM4 suites: no OpenSSL gives these to the kernel. */
-static int8_t kernel_cipher(const SSL_CIPHER *cipher)
+static int kernel_cipher(const SSL_CIPHER *cipher)
 {
 	const char *name = SSL_CIPHER_get_name(cipher);
 
