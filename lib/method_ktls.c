@@ -60,7 +60,7 @@ static int give_up(struct conn *c, struct stream *s, uint64_t limit, int why)
 		return TLSSF_ERROR;
 	if (c->named != TLSSF_METHOD_AUTO) {
 		/* memory may be there the next time */
-		if (!for_memory(why) || ++c->attempts == 3)
+		if (!for_memory(why) || c->attempts++ == 3)
 			c->method = TLSSF_METHOD_AUTO;
 		return tlssf_conn_fail(c, why, EOPNOTSUPP);
 	}
