@@ -196,10 +196,7 @@ struct ahead *tlssf_ahead_take(void)
 	struct ahead *ahead = cache.ahead;
 
 	cache.ahead = NULL;
-	if (!ahead)
-		return calloc(1, sizeof(*ahead));
-	memset(ahead, 0, sizeof(*ahead));
-	return ahead;
+	return ahead ? ahead : malloc(sizeof(*ahead));
 }
 
 void tlssf_ahead_put(struct ahead *ahead)

@@ -148,10 +148,10 @@ int tlssf_conn_examine(struct conn *c)
 	return 0;
 }
 
-/* What is kept beside the struct, but for the bridge. */
+/* What is kept beside the struct, but for the bridge; and the secret. */
 static void free_parts(struct conn *c)
 {
-	tlssf_takeover_drop(c);
+	tlssf_takeover_forget(c);
 	tlssf_ahead_put(c->ahead);
 	free(c->ktx);
 }
@@ -165,8 +165,8 @@ static void reset(struct conn *c)
 
 	/* the bridge has renewed itself at the handshake's first record */
 	tlssf_conn_hold(c, 0);
-	free_parts(c);
 	memcpy(fresh.secret, c->secret, sizeof(fresh.secret));
+	free_parts(c);
 	/* dead since that handshake: a ticket may have met a peer that went */
 	if (c->bridge && tlssf_bridge_guarded(c->bridge)) {
 		fresh.dead = true;
@@ -343,7 +343,6 @@ void tlssf_conn_free(struct conn *c)
 	tlssf_conn_hold(c, 0);
 	if (c->bridge)
 		tlssf_bridge_orphan(c->bridge);
-	tlssf_takeover_forget(c);
 	free_parts(c);
 	free(c);
 }

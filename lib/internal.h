@@ -359,7 +359,7 @@ struct ahead {
 	uint64_t taken;		/* of it, already out */
 };
 
-struct ahead *tlssf_ahead_take(void);		/* zeroed; or NULL */
+struct ahead *tlssf_ahead_take(void);		/* to be filled; or NULL */
 void tlssf_ahead_put(struct ahead *ahead);	/* NULL: nothing */
 
 /* ---- the three parts of a job, or a plain file range, as one stream ---- */
@@ -577,8 +577,7 @@ int tlssf_takeover_lacks(const struct conn *c);	/* a secret? a reason */
 /* A KeyUpdate message before, and after it is with the kernel: 0, -errno */
 int tlssf_takeover_prepare_rekey(struct conn *c);
 int tlssf_takeover_rekey(struct conn *c);
-void tlssf_takeover_drop(struct conn *c);	/* wipes the keys */
-void tlssf_takeover_forget(struct conn *c);	/* and the secret */
+void tlssf_takeover_forget(struct conn *c);	/* wipes keys and secret */
 
 ssize_t tlssf_resend(struct conn *c, const unsigned char *in, size_t len);
 int tlssf_resend_flush(struct conn *c);	/* what is held: 0, -EAGAIN, -errno */

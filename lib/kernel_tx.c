@@ -109,10 +109,10 @@ static void set_options(struct conn *c)
 	const struct tlssf_options *o = &c->conf->options;
 
 	c->ktx->zerocopy = set_option(c, TLS_OPTION_ZEROCOPY_RO,
-				     o->zerocopy != 0,
-				     sizeof(unsigned int)) != 0;
+				      o->zerocopy != 0,
+				      sizeof(unsigned int)) != 0;
 	c->ktx->max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
-					o->max_payload_len, sizeof(uint16_t));
+					 o->max_payload_len, sizeof(uint16_t));
 }
 
 int tlssf_ktx_make(struct conn *c)

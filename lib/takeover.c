@@ -104,18 +104,13 @@ static void free_keys(struct takeover *t)
 	free(t);
 }
 
-void tlssf_takeover_drop(struct conn *c)
-{
-	if (c->takeover)
-		free_keys(c->takeover);
-	c->takeover = NULL;
-}
-
 void tlssf_takeover_forget(struct conn *c)
 {
 	explicit_bzero(c->secret, sizeof(c->secret));
 	c->secret_len = 0;
-	tlssf_takeover_drop(c);
+	if (c->takeover)
+		free_keys(c->takeover);
+	c->takeover = NULL;
 }
 
 /* ---- the search ---- */
@@ -265,7 +260,8 @@ static void set_start(const struct conn *c, struct kernel_key *key)
 {
 	key->seq = c->observed.next_seq;
 	if (tlssf_explicit_nonce(key))
-		memcpy(key->nonce + 4, c->observed.explicit_nonce, 8);
+		memcpy(key->nonce + 4, c->observed.explicit_nonce,
+		       sizeof(c->observed.explicit_nonce));
 	tlssf_next_nonce(key);
 }
 
@@ -380,8 +376,7 @@ bool tlssf_takeover_pays(const struct conn *c, const struct stream *s)
 
 	if (c->conf && c->conf->options.takeover_from)
 		from = c->conf->options.takeover_from;
-	return left > OBSERVE_LEN &&
-	       left + c->bytes >= from;
+	return left > OBSERVE_LEN && left + c->bytes >= from;
 }
 
 /* What was observed, is it nothing to build on? Another record is no better. */
