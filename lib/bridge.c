@@ -111,6 +111,23 @@ static int queue_first(struct bridge *b)
 	return 0;
 }
 
+/* What the library does to its keys may depend on what we have not asked yet. */
+static bool key_update_may_leave(struct conn *c)
+{
+	if (!c->examined && tlssf_conn_examine(c)) {
+		tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
+		return false;
+	}
+	return tlssf_conn_key_update(c);
+}
+
+static void fatal_alert_left(struct conn *c, int alert)
+{
+	if (!c->examined)
+		tlssf_conn_examine(c);	/* without memory the reason is vaguer */
+	tlssf_conn_fatal_alert(c, alert);
+}
+
 static int pass(struct bridge *b, const char *in, int len)
 {
 	BIO *next = BIO_next(b->bio);
@@ -133,7 +150,7 @@ static int pass(struct bridge *b, const char *in, int len)
 		return n;
 	b->wrote = true;
 	if (b->record_type == RECORD_ALERT && len == 2 && in[0] == ALERT_FATAL)
-		tlssf_conn_fatal_alert(b->conn, (unsigned char)in[1]);
+		fatal_alert_left(b->conn, (unsigned char)in[1]);
 	b->record_type = 0;
 	return n;
 }
@@ -233,7 +250,7 @@ static int bridge_write(BIO *bio, const char *in, int len)
 		b->pending = true;
 		return -1;
 	}
-	if (is_key_update(b, in, len) && !tlssf_conn_key_update(b->conn))
+	if (is_key_update(b, in, len) && !key_update_may_leave(b->conn))
 		return refuse(b->guard);
 	return pass(b, in, len);
 }

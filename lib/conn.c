@@ -264,7 +264,7 @@ static struct conn *make(struct ssl_st *ssl)
 		return NULL;
 	c->ssl = ssl;
 	c->fd = -1;
-	if (tl_set_conn(ssl, c)) {
+	if (tl_set_conn(ssl, c, tlssf_conn_free)) {
 		free(c);
 		return NULL;
 	}

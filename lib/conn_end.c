@@ -66,10 +66,6 @@ static const unsigned char last_alert[] = { ALERT_FATAL,
  */
 bool tlssf_conn_key_update(struct conn *c)
 {
-	if (!c->examined && tlssf_conn_examine(c)) {
-		tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
-		return false;
-	}
 	c->rekeys++;
 	if (!c->key_update_breaks)
 		return true;
@@ -152,8 +148,6 @@ int tlssf_conn_finish_flight(struct conn *c)
  */
 void tlssf_conn_fatal_alert(struct conn *c, int alert)
 {
-	if (!c->examined)
-		tlssf_conn_examine(c);	/* without memory the reason is vaguer */
 	tlssf_conn_die(c, c->key_update_breaks && !c->takeover &&
 			  alert == ALERT_INTERNAL_ERROR
 		       ? TLSSF_REASON_REKEY : TLSSF_REASON_TLS, EPROTO);

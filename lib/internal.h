@@ -245,7 +245,9 @@ void tl_ctx_set_ktls(struct ssl_ctx_st *ctx, bool on);
 const struct ctx_conf *tl_conf(const struct ssl_st *ssl); /* or NULL */
 
 struct conn *tl_conn(const struct ssl_st *ssl);
-int tl_set_conn(struct ssl_st *ssl, struct conn *conn);
+/* `release` frees it when the SSL is freed; the same function each time. */
+int tl_set_conn(struct ssl_st *ssl, struct conn *conn,
+		void (*release)(struct conn *conn));
 bool tl_ready(struct ssl_st *ssl);	/* handshake done, not early data */
 bool tl_flight_waits(struct ssl_st *ssl); /* post-handshake, unfinished */
 /* may it keep messages for the next SSL_write()? tl_continue() sends them */

@@ -54,12 +54,14 @@ enum tl_result tl_result_of(const SSL *ssl, int r)
 
 /* ---- state that hangs on SSL and SSL_CTX ---- */
 
+static void (*_Atomic release_conn)(struct conn *conn);
+
 static void free_conn(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
 		      long argl, void *argp)
 {
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
 	if (ptr)
-		tlssf_conn_free(ptr);
+		release_conn(ptr);
 }
 
 static void free_conf(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
@@ -103,8 +105,10 @@ struct conn *tl_conn(const SSL *ssl)
 	return indexes() ? SSL_get_ex_data(ssl, ssl_index) : NULL;
 }
 
-int tl_set_conn(SSL *ssl, struct conn *conn)
+int tl_set_conn(SSL *ssl, struct conn *conn,
+		void (*release)(struct conn *conn))
 {
+	release_conn = release;
 	if (!indexes() || !SSL_set_ex_data(ssl, ssl_index, conn))
 		return -ENOMEM;
 	return 0;
