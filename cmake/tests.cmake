@@ -60,7 +60,7 @@ foreach(name IN LISTS programs)
 	if(name MATCHES "^unit_")
 		add_program(tests ${name} ${name} $<TARGET_NAME_IF_EXISTS:testlib>
 			PkgConfig::CHECK tlssf_static)
-		target_include_directories(${name} PRIVATE lib)
+		target_include_directories(${name} PRIVATE ${layer_folders})
 		file(STRINGS tests/${name}.c scripted
 			REGEX "include \"scripted_sys.h\"")
 		if(scripted)
@@ -90,6 +90,9 @@ if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
 	register(symbols 30 static ${scripts}/symbols $<TARGET_FILE:tlssf>)
 	register(arrows 30 static ${scripts}/arrows
 		$<TARGET_FILE:tlssf_static>)
+	register(arrows_self_test 60 static ${scripts}/arrows --self-test
+		$<TARGET_FILE:tlssf_static>)
+	register(version 30 static ${scripts}/version)
 	register(header 60 static ${scripts}/header)
 	if(TARGET tlssf-probe AND TLSSF_TLS STREQUAL openssl)
 		register(man 120 static ${PROJECT_SOURCE_DIR}/tests/man/run

@@ -13,7 +13,7 @@
 #ifndef TLSSF_SCRIPTED_SYS_H
 #define TLSSF_SCRIPTED_SYS_H
 
-#include "internal.h"
+#include "connection.h"
 
 /* The members of struct sys; a missing one does not compile. */
 #define SYS_CALLS(X) \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The batch of sealed records, its marks, and the cache it comes from. */
-#include "internal.h"
+#include "output.h"
 #include "util.h"
 
 #include <malloc.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The layout of the keys that the kernel takes. */
-#include "internal.h"
+#include "record.h"
 #include "util.h"
 
 #include <string.h>

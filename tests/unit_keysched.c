@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The key schedule, against RFC 8448's trace and OpenSSL's own. */
-#include "internal.h"
+#include "record.h"
 #include "util.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Each process has a number that no child of it has. */
-#include "internal.h"
+#include "base.h"
 #include "util.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Names, texts, and the trace. */
-#include "internal.h"
+#include "base.h"
 #include "util.h"
 
 #include <ctype.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Records sealed and opened: what is accepted, and what is not. */
-#include "internal.h"
+#include "record.h"
 #include "util.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The system calls on this machine's own kernel. */
-#include "internal.h"
+#include "record.h"
 #include "util.h"
 
 #include <errno.h>

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/* The public calls: check, choose, send, return. */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+
+#include "connection.h"
+
+/* What a caller's struct must have at least; a job, all of version 0.1. */
+#define END_OF(type, member)	(offsetof(struct type, member) + sizeof(int))
+#define JOB_LEAST		END_OF(tlssf_job, then_flush)
+#define STATUS_LEAST		END_OF(tlssf_status, method)
+
+/* ---- waiting on a blocking socket ---- */
+
+/* False when SO_SNDTIMEO has run out. Never spins: every turn sleeps. */
+static bool wait_blocking(struct conn *c, uint64_t start)
+{
+	int limit = -1, slice = 1000;
+	uint64_t spent = tlssf_sys.now_ms() - start;
+
+	tlssf_sys.send_timeout_ms(c->fd, &limit);
+	if (limit >= 0 && spent >= (uint64_t)limit)
+		return false;
+	if (limit >= 0 && (uint64_t)limit - spent < (uint64_t)slice)
+		slice = (int)((uint64_t)limit - spent);
+	if (c->retry_ms)
+		tlssf_sys.sleep_ms(c->retry_ms);
+	else
+		tlssf_sys.poll(c->fd, POLLOUT, slice);
+	return true;
+}
+
+/* Run one step; on a blocking socket until it is through. */
+static int run(struct conn *c, int (*step)(struct conn *))
+{
+	uint64_t start = tlssf_sys.now_ms();
+	int r;
+
+	for (;;) {
+		r = step(c);
+		if (r != TLSSF_WANT_WRITE || c->fd < 0 ||
+		    tlssf_sys.nonblocking(c->fd) != 0)
+			return r;
+		if (!wait_blocking(c, start))
+			return r;
+	}
+}
+
+/* Sticky, but the alert that explains it goes out first. */
+static int still_dead(struct conn *c)
+{
+	int r = c->alert_due ? run(c, tlssf_conn_last_words) : 0;
+
+	return r == TLSSF_WANT_WRITE ? r : TLSSF_ERROR;
+}
+
+/* ---- sending ---- */
+
+/* May application data be sent now, and by which method? */
+static int may_send(struct conn *c)
+{
+	int r = 0;
+
+	if (c->dead)
+		return still_dead(c);
+	if (tl_flight_waits(c->ssl))
+		r = tlssf_conn_finish_flight(c);
+	if (r)
+		return c->dead ? still_dead(c) : r;
+	if (tl_sent_shutdown(c->ssl))
+		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
+	if (tlssf_bridge_pending(c->bridge))
+		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
+	if (c->takeover && tl_holds_back(c->ssl))
+		r = tlssf_conn_finish_flight(c);
+	if (r) {
+		/* ours to go on with, no SSL_write() of the application's */
+		tlssf_bridge_set_pending(c->bridge, false);
+		return c->dead ? still_dead(c) : r;
+	}
+	if (!c->method)
+		return tlssf_conn_fail(c, c->why_not[c->named], EOPNOTSUPP);
+	return 0;
+}
+
+static int file_failed(struct conn *c, int err)
+{
+	if (err == EBADF)
+		return tlssf_conn_fail(c, TLSSF_REASON_BAD_FD, err);
+	if (err == EINVAL)
+		return tlssf_conn_fail(c, TLSSF_REASON_NOT_REGULAR, err);
+	return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, err);
+}
+
+static uint64_t call_limit(const struct conn *c, struct stream *s)
+{
+	uint64_t max = c->conf ? c->conf->options.max_per_call
+			       : DEFAULT_PER_CALL;
+
+	return s->total - s->done > max && tlssf_stream_nonblocking(s, c->fd) ?
+	       s->done + max : s->total;
+}
+
+static int send_stream(struct conn *c, struct stream *s)
+{
+	uint64_t before = s->done;
+	int r;
+
+	r = tlssf_method_send(c, s, call_limit(c, s));
+	if (tlssf_tracing())
+		tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
+			    tlssf_method_name(tlssf_method_in_force(c)),
+			    (unsigned long long)(s->done - before), r);
+	return r == TLSSF_ERROR && c->dead ? still_dead(c) : r;
+}
+
+/* What every call leaves behind: errno of the failure, no library errors. */
+static int leave(const struct conn *c, int r)
+{
+	tl_clear_errors();
+	if (r == TLSSF_ERROR && c)
+		errno = c->err;
+	return r;
+}
+
+/*
+ * Clamp to the file: 0 bytes left is no error. Bytes that were sealed before
+ * the file was cut are on their way, and told whatever its size is now.
+ */
+static int open_range(struct conn *c, struct stream *s, off_t off, size_t len)
+{
+	uint64_t size;
+	int r;
+
+	if (off < 0)
+		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
+	r = tlssf_sys.file_size(s->fd, &size);
+	if (r)
+		return file_failed(c, -r);
+	s->off = (uint64_t)off;
+	s->total = s->off < size ? size - s->off : 0;
+	if (s->total < tlssf_conn_ahead(c))
+		s->total = tlssf_conn_ahead(c);
+	if (s->total > len)
+		s->total = len;
+	if (s->total > SSIZE_MAX)
+		s->total = SSIZE_MAX;
+	s->file_len = s->total;
+	return 0;
+}
+
+ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len)
+{
+	struct stream s = { .fd = fd };
+	struct conn *c;
+	int r = tlssf_conn_enter(ssl, &c);
+
+	if (!r)
+		r = may_send(c);
+	if (!r)
+		r = open_range(c, &s, off, len);
+	if (!r && s.total)
+		r = send_stream(c, &s);
+	leave(c, r);
+	return s.done ? (ssize_t)s.done : r;
+}
+
+static int check_job(struct conn *c, const struct tlssf_job *j)
+{
+	uint64_t size, total;
+	int r;
+
+	if (!j || tlssf_sized_check(j, JOB_LEAST, sizeof(*j)) ||
+	    (j->header_len && !j->header) ||
+	    (j->trailer_len && !j->trailer) || j->off < 0 ||
+	    __builtin_add_overflow(j->file_len, (uint64_t)j->off, &size) ||
+	    size > INT64_MAX ||
+	    __builtin_add_overflow((uint64_t)j->header_len, j->file_len,
+				   &total) ||
+	    __builtin_add_overflow(total, (uint64_t)j->trailer_len, &total) ||
+	    j->done > total)
+		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
+	if (!j->file_len || j->file_known ||
+	    j->done >= j->header_len + j->file_len ||
+	    c->ahead)	/* sealed bytes first, whatever the file is */
+		return 0;
+	r = tlssf_sys.file_size(j->fd, &size);
+	if (r)
+		return file_failed(c, -r);
+	if (size < (uint64_t)j->off + j->file_len)
+		return tlssf_conn_fail(c, TLSSF_REASON_FILE_TRUNCATED, ENODATA);
+	return 0;
+}
+
+static struct stream job_stream(const struct tlssf_job *j)
+{
+	return (struct stream){
+		.job = j,
+		.header = j->header, .header_len = j->header_len,
+		.trailer = j->trailer, .trailer_len = j->trailer_len,
+		.fd = j->fd, .off = (uint64_t)j->off, .file_len = j->file_len,
+		.total = j->header_len + j->file_len + j->trailer_len,
+		.done = j->done,
+	};
+}
+
+static int run_job(struct conn *c, struct tlssf_job *j)
+{
+	struct stream s = job_stream(j);
+	int r = 0;
+
+	if (s.done < s.total)
+		r = send_stream(c, &s);
+	j->done = s.done;
+	if (r || s.done == s.total)
+		return r;
+	if (s.short_file)
+		return tlssf_conn_fail(c, TLSSF_REASON_FILE_TRUNCATED, ENODATA);
+	/* max_per_call: the socket is writable, no event will come */
+	c->retry_ms = 1;
+	return TLSSF_WANT_WRITE;
+}
+
+int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job)
+{
+	struct conn *c;
+	int r = tlssf_conn_enter(ssl, &c);
+
+	if (!r)
+		r = may_send(c);
+	if (!r)
+		r = check_job(c, job);
+	if (!r)
+		r = run_job(c, job);
+	return leave(c, r);
+}
+
+/* ---- flush and shutdown ---- */
+
+static int drain_step(struct conn *c)
+{
+	int r = c->kernel_tx ? tlssf_kernel_drain(c)
+			     : tlssf_userspace_drain(c);
+
+	if (!r)
+		c->backoff_ms = 0;
+	return r;
+}
+
+/* close_notify once, again only while its record is unfinished. */
+static int close_notify(struct conn *c)
+{
+	enum tl_result res;
+
+	if (tl_sent_shutdown(c->ssl) != tlssf_bridge_pending(c->bridge))
+		return tl_sent_shutdown(c->ssl) ? 0 :
+		       tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
+	res = tl_shutdown(c->ssl);
+	if (c->dead)
+		return still_dead(c);
+	if (res == TL_WANT_WRITE)	/* a BIO above us may have said so */
+		tlssf_bridge_set_pending(c->bridge, true);
+	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_pending(c->bridge)
+			     && tl_sent_shutdown(c->ssl)))
+		return 0;
+	return tlssf_conn_library(c, res);
+}
+
+static int shutdown_step(struct conn *c)
+{
+	int r = 0;
+
+	if (tl_flight_waits(c->ssl))
+		r = tlssf_conn_finish_flight(c);
+	if (!r && !tl_quiet_shutdown(c->ssl))
+		r = close_notify(c);
+	return r ? r : drain_step(c);
+}
+
+static int enter_and_run(struct ssl_st *ssl, int (*step)(struct conn *))
+{
+	struct conn *c;
+	int r = tlssf_conn_enter(ssl, &c);
+
+	if (!r && c->kernel_tx && !c->dead)
+		r = tlssf_conn_result(c, tlssf_ktx_same_socket(c));
+	if (!r)
+		r = c->dead ? still_dead(c) : run(c, step);
+	return leave(c, r);
+}
+
+int tlssf_flush(struct ssl_st *ssl)
+{
+	return enter_and_run(ssl, drain_step);
+}
+
+int tlssf_shutdown(struct ssl_st *ssl)
+{
+	return enter_and_run(ssl, shutdown_step);
+}
+
+/* ---- telling ---- */
+
+/* Why there is no faster method; of those that are not, ktls came closest. */
+static int main_reason(const struct conn *c)
+{
+	if (c->kernel_tx)
+		return TLSSF_REASON_NONE;
+	if (c->method == TLSSF_METHOD_KTLS)
+		return TLSSF_REASON_NOT_YET;
+	if (c->named != TLSSF_METHOD_AUTO)
+		return c->why_not[c->named];
+	return c->why_not[TLSSF_METHOD_KTLS];
+}
+
+static void describe_why_not(const struct conn *c, struct tlssf_status *st)
+{
+	for (int i = 0; i < TLSSF_METHOD_COUNT; i++)
+		st->why_not[i] = c->why_not[i];
+	if (c->method != TLSSF_METHOD_KTLS || c->kernel_tx)
+		return;
+	st->why_not[TLSSF_METHOD_KTLS] = TLSSF_REASON_NOT_YET;
+	if (st->method)
+		st->why_not[st->method] = TLSSF_REASON_NONE;
+}
+
+static void describe_kernel(struct conn *c, struct tlssf_status *st)
+{
+	st->kernel_tx = true;
+	st->max_payload_len = c->ktx->max_payload;
+	st->zerocopy = c->ktx->zerocopy;
+	if (!c->method)
+		return;
+	st->bytes[c->method] = c->ktx->bytes;
+	st->records[c->method] = tlssf_ktx_records(c);
+}
+
+static void describe(struct conn *c, struct tlssf_status *st)
+{
+	st->error = c->error;
+	st->dead = c->dead;
+	st->retry_ms = c->retry_ms;
+	if (!c->examined) {
+		st->reason = c->error ? c->error : TLSSF_REASON_HANDSHAKE;
+		return;
+	}
+	st->method = tlssf_method_in_force(c);
+	st->reason = main_reason(c);
+	describe_why_not(c, st);
+	st->version = c->info.version;
+	st->cipher = c->info.cipher;
+	st->cipher_name = tl_cipher_name(c->ssl);
+	st->takeover = c->takeover != NULL;
+	st->bytes[TLSSF_METHOD_USERSPACE] = c->bytes;
+	st->calls = c->calls;
+	st->rekeys = c->rekeys;
+	st->buffered = c->held;
+	if (c->bridge)
+		st->records[TLSSF_METHOD_USERSPACE] =
+			tlssf_bridge_records(c->bridge);
+	if (c->kernel_tx)
+		describe_kernel(c, st);
+}
+
+/* Attaches where the handshake is done, but is no failure where it is not. */
+int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
+{
+	struct tlssf_status st;
+	uint8_t retry_ms = 0;
+	struct conn *c = NULL;
+
+	tl_clear_errors();
+	if (!status || status->size < STATUS_LEAST) {
+		errno = EINVAL;
+		return TLSSF_ERROR;
+	}
+	if (tlssf_conn_state(ssl, &c))
+		return leave(NULL, TLSSF_ERROR);
+	memset(&st, 0, sizeof(st));	/* where later members may lie, too */
+	st.cipher_name = "";
+	retry_ms = c->retry_ms;
+	if (!c->examined && tl_ready(ssl))
+		tlssf_conn_enter(ssl, &c);
+	c->retry_ms = retry_ms;
+	describe(c, &st);
+	tlssf_sized_put(status, &st, sizeof(st));
+	return leave(NULL, 0);
+}
+
+const char *tlssf_strerror(const struct ssl_st *ssl)
+{
+	const struct conn *c = ssl ? tl_conn(ssl) : NULL;
+
+	if (!c && errno == ELIBBAD)	/* of tlssf_ctx_init() */
+		return tlssf_reason_text(TLSSF_REASON_WRONG_LIBRARY);
+	return c ? tlssf_reason_text(c->error) : strerror(errno);
+}

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/* Every system call that the library makes, as one table. */
+#include "base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/sock_diag.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <linux/tls.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+/* The one place that turns libc's errors into results. */
+static int result(long r)
+{
+	return r < 0 ? -errno : (int)r;
+}
+
+static ssize_t count(ssize_t r)
+{
+	return r < 0 ? -errno : r;
+}
+
+static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+static _Atomic uint32_t *process_page;	/* NULL: no such pages here */
+static _Atomic uint32_t processes;
+
+static void make_page(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return;
+	if (madvise(p, size, MADV_WIPEONFORK) == 0)
+		process_page = p;
+	else
+		munmap(p, size);
+}
+
+/*
+ * The kernel zeroes the page in a child, however that was made (madvise(2));
+ * the child then takes the next number. No system call each time, and a child
+ * in another namespace may have the parent's pid.
+ */
+static uint32_t sys_process(void)
+{
+	uint32_t id, none = 0;
+
+	pthread_once(&process_once, make_page);
+	if (!process_page)
+		return (uint32_t)getpid();
+	id = *process_page;
+	if (id)
+		return id;
+	id = ++processes;
+	return atomic_compare_exchange_strong(process_page, &none, id) ? id
+								       : none;
+}
+
+static uint64_t sys_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* A signal ends the sleep early: callers look again anyway. */
+static void sys_sleep_ms(unsigned int ms)
+{
+	struct timespec t = { .tv_sec = (time_t)(ms / 1000),
+			      .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+/*
+ * Many a libc's fstat() is fstatat() with an empty path, which older kernels
+ * look up all the same: four times the instructions on 6.1. Where the kernel's
+ * struct is known to be libc's, too, the old system call does.
+ */
+static int cheap_fstat(int fd, struct stat *st)
+{
+#if (defined(__x86_64__) && defined(__LP64__)) || defined(__aarch64__)
+	return (int)syscall(SYS_fstat, fd, st);
+#else
+	return fstat(fd, st);
+#endif
+}
+
+static int sys_file_size(int fd, uint64_t *size)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	if (flags & O_PATH)
+		return -EBADF;
+	if ((flags & O_ACCMODE) != O_RDONLY && (flags & O_ACCMODE) != O_RDWR)
+		return -EBADF;
+	if (cheap_fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static ssize_t sys_pread(int fd, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return count(n);
+}
+
+static ssize_t sys_preadv(int fd, const struct iovec *iov, int n, uint64_t off)
+{
+	ssize_t r;
+
+	do
+		r = preadv(fd, iov, n, (off_t)off);
+	while (r < 0 && errno == EINTR);
+	return count(r);
+}
+
+static int sys_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 ? -errno : (flags & O_NONBLOCK) != 0;
+}
+
+/* EINTR goes to the caller, who must stop short for a signal. */
+static ssize_t sys_send(int fd, const void *buf, size_t len, bool more)
+{
+	return count(send(fd, buf, len,
+			  MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
+}
+
+static ssize_t sys_recv(int fd, void *buf, size_t len)
+{
+	return count(recv(fd, buf, len, 0));
+}
+
+static ssize_t sys_send_record(int fd, int type, const void *buf, size_t len)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(1)];
+	} control;
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+			     .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control.bytes) };
+	struct cmsghdr *cmsg;
+
+	memset(&control, 0, sizeof(control));
+	cmsg = CMSG_FIRSTHDR(&msg);
+	cmsg->cmsg_level = SOL_TLS;
+	cmsg->cmsg_type = TLS_SET_RECORD_TYPE;
+	cmsg->cmsg_len = CMSG_LEN(1);
+	*CMSG_DATA(cmsg) = (unsigned char)type;
+	return count(sendmsg(fd, &msg, MSG_NOSIGNAL));
+}
+
+static int sys_poll(int fd, short events, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+	int n = poll(&p, 1, timeout_ms);
+
+	return n < 0 ? -errno : p.revents;
+}
+
+static int sys_send_timeout_ms(int fd, int *ms)
+{
+	struct timeval tv;
+	socklen_t len = sizeof(tv);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len))
+		return -errno;
+	if (tv.tv_sec == 0 && tv.tv_usec == 0)
+		*ms = -1;
+	else if (tv.tv_sec >= INT_MAX / 1000)
+		*ms = INT_MAX;
+	else	/* rounded up: 0 would mean no waiting */
+		*ms = (int)(tv.tv_sec * 1000 + (tv.tv_usec + 999) / 1000);
+	return 0;
+}
+
+static int sys_send_room(int fd, size_t *room)
+{
+	uint32_t mem[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(mem);
+	uint32_t size, used;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len))
+		return -errno;
+	size = mem[SK_MEMINFO_SNDBUF];
+	used = mem[SK_MEMINFO_WMEM_QUEUED];
+	*room = size > used ? size - used : 0;
+	return 0;
+}
+
+/*
+ * The acknowledged bytes are read before the queue. An ACK between the two
+ * makes the sum too small: then more seems to wait above TCP than does, never
+ * less.
+ */
+static int sys_tcp(int fd, struct sys_tcp *tcp)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	int queued;
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return -errno;
+	if (len < offsetof(struct tcp_info, tcpi_bytes_acked) +
+		  sizeof(info.tcpi_bytes_acked))
+		return -EOPNOTSUPP;
+	if (ioctl(fd, SIOCOUTQ, &queued))
+		return -errno;
+	tcp->state = info.tcpi_state;
+	tcp->queued = (uint64_t)queued;
+	tcp->in_tcp = tcp->queued;
+	tcp->in_tcp += info.tcpi_bytes_acked;
+	return 0;
+}
+
+static int sys_tcp_cork(int fd, bool on)
+{
+	int cork = on;
+
+	return result(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork,
+				 sizeof(cork)));
+}
+
+static int sys_tcp_corked(int fd)
+{
+	int cork;
+	socklen_t len = sizeof(cork);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, &len) ? -errno
+								  : cork;
+}
+
+static int sys_tcp_state(int fd)
+{
+	uint8_t state;	/* the first member of struct tcp_info */
+	socklen_t len = sizeof(state);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &len))
+		return -errno;
+	return len == sizeof(state) ? state : -EOPNOTSUPP;
+}
+
+/* EEXIST is success when the protocol that is there is "tls". */
+static int sys_ulp_attach(int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name) - 1;
+
+	if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) == 0 &&
+	    strcmp(name, "tls") == 0)
+		return 0;
+	return -EEXIST;
+}
+
+static int sys_tls_tx_set(int fd, const void *info, size_t len)
+{
+	return result(setsockopt(fd, SOL_TLS, TLS_TX, info, (socklen_t)len));
+}
+
+static int sys_tls_tx_get(int fd, void *info, size_t *len)
+{
+	socklen_t n = (socklen_t)*len;
+
+	if (getsockopt(fd, SOL_TLS, TLS_TX, info, &n))
+		return -errno;
+	*len = n;
+	return 0;
+}
+
+static ssize_t sys_sendfile(int out, int in, uint64_t off, size_t len)
+{
+	off_t at = (off_t)off;
+
+	return count(sendfile(out, in, &at, len));
+}
+
+static int sys_shutdown_write(int fd)
+{
+	return result(shutdown(fd, SHUT_WR));
+}
+
+static int sys_socket_id(int fd, uint64_t *id)
+{
+	socklen_t len = sizeof(*id);
+
+	return result(getsockopt(fd, SOL_SOCKET, SO_COOKIE, id, &len));
+}
+
+static int sys_tls_option(int fd, int option, unsigned int *value, size_t len)
+{
+	uint16_t half = (uint16_t)*value;
+	void *p = len == sizeof(half) ? (void *)&half : (void *)value;
+	socklen_t size = (socklen_t)len;
+
+	if (len != sizeof(half) && len != sizeof(*value))
+		return -EINVAL;
+	if (setsockopt(fd, SOL_TLS, option, p, size) ||
+	    getsockopt(fd, SOL_TLS, option, p, &size))
+		return -errno;
+	if (len == sizeof(half))
+		*value = half;
+	return 0;
+}
+
+static int sys_close(int fd)
+{
+	return result(close(fd));	/* never repeated: fd is gone */
+}
+
+static ssize_t sys_read_text(const char *path, char *buf, size_t cap)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	size_t len = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	do {
+		n = read(fd, buf + len, cap - len);
+		if (n > 0)
+			len += (size_t)n;
+	} while ((n > 0 && len < cap) || (n < 0 && errno == EINTR));
+	n = n < 0 ? -errno : len < cap ? (ssize_t)len : -EFBIG;
+	if (n >= 0)
+		buf[len] = '\0';
+	close(fd);
+	return n;
+}
+
+static int sys_kernel_release(char *buf, size_t cap)
+{
+	struct utsname u;
+
+	if (uname(&u))
+		return -errno;
+	if (strlen(u.release) >= cap)
+		return -ENAMETOOLONG;
+	memcpy(buf, u.release, strlen(u.release) + 1);
+	return 0;
+}
+
+const struct sys tlssf_sys = {
+	.process = sys_process,
+	.now_ms = sys_now_ms,
+	.sleep_ms = sys_sleep_ms,
+	.file_size = sys_file_size,
+	.pread = sys_pread,
+	.preadv = sys_preadv,
+	.nonblocking = sys_nonblocking,
+	.send = sys_send,
+	.recv = sys_recv,
+	.send_record = sys_send_record,
+	.poll = sys_poll,
+	.send_timeout_ms = sys_send_timeout_ms,
+	.send_room = sys_send_room,
+	.tcp = sys_tcp,
+	.tcp_state = sys_tcp_state,
+	.tcp_cork = sys_tcp_cork,
+	.tcp_corked = sys_tcp_corked,
+	.ulp_attach = sys_ulp_attach,
+	.tls_tx_set = sys_tls_tx_set,
+	.tls_tx_get = sys_tls_tx_get,
+	.tls_option = sys_tls_option,
+	.sendfile = sys_sendfile,
+	.shutdown_write = sys_shutdown_write,
+	.socket_id = sys_socket_id,
+	.tcp_pair = tlssf_sys_tcp_pair,
+	.close = sys_close,
+	.read_text = sys_read_text,
+	.kernel_release = sys_kernel_release,
+};

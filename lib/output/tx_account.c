@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernel's TLS layer holds above TCP. A record that TCP has no room
+ * for waits on a list that no system call shows and that close() throws away,
+ * so we add up: what was sealed since the start, less what reached TCP.
+ *
+ *   held = plaintext + records * overhead - (bytes in TCP now - at the start)
+ *
+ * with the number of records from rec_seq, read back by getsockopt(TLS_TX).
+ * The sum is exact when nothing was held at the start and all plaintext since
+ * went through us. Otherwise only an idle TCP queue tells: nothing
+ * unacknowledged, twice, with time between for the kernel to refill it.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "output.h"
+
+#define IDLE_MS		25u	/* the kernel's worker needs a tick or two */
+#define LOOKS_MAX	16
+/* No more than so much is sealed for a peer that may have gone. */
+#define UNSEEN_MAX	(128u << 10)
+/* RFC 8446, 5.5; for CCM as RFC 9147, 4.5.3. ChaCha20's limit is beyond all. */
+#define LIMIT_GCM	23726566u	/* 2^24.5 */
+#define LIMIT_CCM	(1u << 23)
+
+static int read_seq(const struct conn *c, uint64_t *seq)
+{
+	unsigned char info[SYS_CRYPTO_MAX];
+	size_t len;
+	int r;
+
+	if (c->info.kernel_cipher < 0)
+		return -ENOTSUP;
+	len = tlssf_crypto_size(c->info.kernel_cipher);
+	r = tlssf_sys.tls_tx_get(c->fd, info, &len);
+	if (!r)
+		*seq = tlssf_crypto_seq(info, c->info.kernel_cipher);
+	explicit_bzero(info, sizeof(info));
+	return r;
+}
+
+/*
+ * Bytes in TCP, while nobody sends; *idle: none of them waits. An
+ * acknowledgement between the two numbers of one look makes it too low, never
+ * too high: the highest counts, once it was seen twice.
+ */
+static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
+{
+	struct sys_tcp tcp;
+	int seen = 0, r;
+
+	*in_tcp = 0;
+	*idle = true;
+	for (int looks = 0; looks < LOOKS_MAX && seen < 2; looks++) {
+		r = tlssf_sys.tcp(c->fd, &tcp);
+		if (r)
+			return r;
+		*idle = *idle && !tcp.queued;
+		if (tcp.in_tcp == *in_tcp)
+			seen++;
+		if (tcp.in_tcp > *in_tcp) {
+			*in_tcp = tcp.in_tcp;
+			seen = 1;
+		}
+	}
+	return seen < 2 ? -EAGAIN : 0;
+}
+
+/* The sum starts anew; that nothing is held now, the caller or TCP must say. */
+static void restart(struct conn *c, bool nothing_held)
+{
+	struct kernel_tx *k = c->ktx;
+	bool idle;
+
+	k->exact = false;
+	if (settled_tcp(c, &k->start_tcp, &idle) ||
+	    read_seq(c, &k->start_seq))
+		return;
+	k->drained_seq = k->start_seq;
+	k->plain = 0;
+	k->past_sum = 0;
+	k->exact = nothing_held || idle;
+}
+
+/* Only the kernel's plain answer makes a no: it may be sealing already. */
+static bool denied(int err)
+{
+	return err == -ENOPROTOOPT || err == -EBUSY || err == -ENOTSOCK ||
+	       err == -EOPNOTSUPP || err == -EBADF;
+}
+
+static unsigned int set_option(const struct conn *c, int option,
+			       size_t wanted, size_t len)
+{
+	unsigned int value = (unsigned int)wanted;
+
+	if (!wanted || tlssf_sys.tls_option(c->fd, option, &value, len))
+		return 0;
+	tlssf_trace(c->ssl, "kernel: option %d is %u", option, value);
+	return value;
+}
+
+/* A kernel that cannot seals as it always does. */
+static void set_options(struct conn *c)
+{
+	const struct tlssf_options *o = &c->conf->options;
+
+	c->ktx->zerocopy = set_option(c, TLS_OPTION_ZEROCOPY_RO,
+				      o->zerocopy != 0,
+				      sizeof(unsigned int)) != 0;
+	c->ktx->max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
+					 o->max_payload_len, sizeof(uint16_t));
+}
+
+int tlssf_ktx_make(struct conn *c)
+{
+	if (!c->ktx)
+		c->ktx = malloc(sizeof(*c->ktx));
+	if (!c->ktx)
+		return -ENOMEM;
+	memset(c->ktx, 0, sizeof(*c->ktx));
+	return 0;
+}
+
+int tlssf_ktx_start(struct conn *c, bool nothing_held)
+{
+	unsigned char head[4];		/* version and cipher, no key */
+	size_t len = sizeof(head);
+	int r;
+
+	r = c->fd < 0 ? -ENOTSOCK : tlssf_sys.tls_tx_get(c->fd, head, &len);
+	if (denied(r))
+		return r;
+	r = tlssf_ktx_make(c);
+	if (r)
+		return r;
+	if (c->conf)
+		set_options(c);
+	if (read_seq(c, &c->ktx->first_seq) == 0)
+		c->ktx->spent = c->ktx->first_seq;
+	restart(c, nothing_held);
+	return 0;
+}
+
+size_t tlssf_ktx_record_max(const struct conn *c)
+{
+	return c->ktx->max_payload ? c->ktx->max_payload : RECORD_MAX;
+}
+
+/* Kernels fill at least half of each record, but for the last one. */
+void tlssf_ktx_count(struct conn *c, uint64_t plain)
+{
+	c->ktx->drained = false;
+	c->ktx->plain += plain;
+	c->ktx->spent += 2 * (plain / tlssf_ktx_record_max(c)) + 2;
+}
+
+/*
+ * Where the application has closed the socket, its number may be that of
+ * another one, which would take the data in the clear.
+ */
+int tlssf_ktx_same_socket(const struct conn *c)
+{
+	uint64_t id;
+
+	return tlssf_sys.socket_id(c->fd, &id) || id != c->socket ? -EBADF : 0;
+}
+
+/* And a dead connection goes on taking data: ask TCP. */
+int tlssf_ktx_alive(const struct conn *c)
+{
+	int state, r = tlssf_ktx_same_socket(c);
+
+	if (r)
+		return r;
+	state = tlssf_sys.tcp_state(c->fd);
+	if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
+		return 0;
+	return state < 0 ? state : -EPIPE;
+}
+
+/*
+ * Before so much is sealed. A peer that was heard since the last look has at
+ * worst gone a moment too late to be noticed by this call, but by the next.
+ */
+int tlssf_ktx_look(struct conn *c, uint64_t len, bool flushed)
+{
+	uint16_t heard = (uint16_t)tl_bytes_read(c->ssl);
+	bool later = len <= UNSEEN_MAX && (flushed || heard != c->heard);
+
+	c->heard = heard;
+	return later ? tlssf_ktx_same_socket(c) : tlssf_ktx_alive(c);
+}
+
+uint64_t tlssf_key_limit(const struct conn *c)
+{
+	uint64_t limit = UINT64_MAX, asked = 0;
+
+	if (c->info.version != TLS13)
+		return UINT64_MAX;
+	if (c->info.kernel_cipher == TLSSF_AES_128_CCM)
+		limit = LIMIT_CCM;
+	else if (c->info.kernel_cipher != TLSSF_CHACHA20_POLY1305)
+		limit = LIMIT_GCM;
+	if (c->conf)
+		asked = c->conf->options.key_records;
+	return asked && asked < limit ? asked : limit;
+}
+
+/*
+ * Records that the present key may still protect. An upper bound of what was
+ * spent is kept; the kernel is asked only when that comes near.
+ */
+uint64_t tlssf_ktx_left(struct conn *c)
+{
+	uint64_t limit = tlssf_key_limit(c), seq;
+
+	if (c->ktx->spent < limit / 2)
+		return limit - c->ktx->spent;
+	if (read_seq(c, &seq) == 0)
+		c->ktx->spent = seq;
+	return c->ktx->spent < limit ? limit - c->ktx->spent : 0;
+}
+
+int tlssf_ktx_push(struct conn *c)
+{
+	ssize_t n;
+
+	if (!c->ktx->open)
+		return 0;
+	c->calls++;
+	n = tlssf_sys.send_record(c->fd, RECORD_DATA, NULL, 0);
+	if (n < 0)
+		return (int)n;
+	c->ktx->open = false;
+	return 0;
+}
+
+uint64_t tlssf_ktx_records(struct conn *c)
+{
+	const struct kernel_tx *k = c->ktx;
+	uint64_t seq;
+
+	if (read_seq(c, &seq))
+		return k->past_records;
+	return k->past_records + seq - k->first_seq;
+}
+
+void tlssf_ktx_rekey(struct conn *c)
+{
+	struct kernel_tx *k = c->ktx;
+	uint64_t seq;
+
+	if (read_seq(c, &seq)) {
+		k->exact = false;
+	} else {
+		k->past_records += seq - k->first_seq;
+		k->past_sum += seq - k->start_seq;
+	}
+	k->first_seq = k->start_seq = k->spent = 0;
+}
+
+static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
+{
+	struct kernel_tx *k = c->ktx;
+	uint64_t seq, sealed, sent = tcp->in_tcp - k->start_tcp;
+
+	if (!k->exact)
+		return false;
+	if (read_seq(c, &seq)) {
+		k->exact = false;	/* look at the TCP queue instead */
+		return false;
+	}
+	k->drained_seq = seq;
+	sealed = k->plain + (k->past_sum + seq - k->start_seq) *
+		tlssf_record_overhead(c->info.version, c->info.kernel_cipher);
+	if (sent > sealed)
+		k->exact = false;	/* somebody else sends, too */
+	return sent == sealed;
+}
+
+/*
+ * Once is enough: a later look may be too low, see settled_tcp(). But nothing
+ * may have been sealed since, by an SSL_sendfile() of the application's.
+ */
+static bool still_drained(const struct conn *c)
+{
+	uint64_t seq;
+
+	return c->ktx->drained && !read_seq(c, &seq) &&
+	       seq == c->ktx->drained_seq;
+}
+
+static bool idle_twice(struct conn *c, const struct sys_tcp *tcp)
+{
+	struct kernel_tx *k = c->ktx;
+	uint64_t now = tlssf_sys.now_ms();
+
+	if (tcp->queued || tcp->in_tcp != k->last_tcp || !k->idle_since) {
+		k->last_tcp = tcp->in_tcp;
+		k->idle_since = tcp->queued ? 0 : now;
+		return false;
+	}
+	return now - k->idle_since >= IDLE_MS;
+}
+
+int tlssf_ktx_drain(struct conn *c)
+{
+	struct sys_tcp tcp;
+	int r = tlssf_ktx_push(c);
+
+	if (r == -EAGAIN || r == -EINTR)
+		return WOULD_BLOCK;
+	if (r)
+		return r;
+	c->calls++;
+	r = tlssf_sys.tcp(c->fd, &tcp);
+	if (r)
+		return r;
+	if (tcp.state == TCP_CLOSE && tcp.queued)
+		return -EPIPE;	/* what TCP still had went with the peer */
+	c->ktx->drained = still_drained(c) || sum_is_zero(c, &tcp);
+	if (c->ktx->drained)
+		return 0;
+	if (tcp.state == TCP_CLOSE)
+		return -EPIPE;
+	if (c->ktx->exact || !idle_twice(c, &tcp))
+		return WOULD_BLOCK;
+	restart(c, true);
+	c->ktx->drained = c->ktx->exact;
+	return 0;
+}
