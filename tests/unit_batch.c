@@ -58,9 +58,9 @@ static void assert_content(const struct batch *b)
 
 static void assert_told(struct batch *b)
 {
-	model.told += tlssf_batch_taken(b);
+	model.told += tlssf_batch_plaintext_written(b);
 	ck_assert_uint_eq(model.told, plain_out(model.base + b->head));
-	ck_assert_uint_eq(tlssf_batch_taken(b), 0);	/* only once */
+	ck_assert_uint_eq(tlssf_batch_plaintext_written(b), 0);	/* only once */
 }
 
 /* Look before and at the end of each record that is not out yet. */
@@ -82,7 +82,7 @@ static void walk(struct batch *b)
 static struct batch *settle(struct batch *b)
 {
 	size_t out = model.base + b->head;
-	struct batch *s = tlssf_batch_settle(b);
+	struct batch *s = tlssf_batch_shrink_to_fit(b);
 
 	model.base = out - s->head;
 	return s;
@@ -119,12 +119,12 @@ START_TEST(marks_merge_when_they_run_out)
 	for (; b->head < b->used; b->head++) {
 		size_t out = plain_out(b->head);
 
-		told += tlssf_batch_taken(b);
+		told += tlssf_batch_plaintext_written(b);
 		ck_assert_uint_le(told, out);
 		if (b->head < model.end[BATCH_MARKS - 2] + 1)
 			ck_assert_uint_eq(told, out);
 	}
-	told += tlssf_batch_taken(b);
+	told += tlssf_batch_plaintext_written(b);
 	ck_assert_uint_eq(told, plain_out(b->used));
 	ck_assert_uint_eq(model.end[model.records - 1], b->used);
 	tlssf_batch_put(b);
@@ -248,7 +248,7 @@ START_TEST(settle_leaves_the_small_one_alone)
 	struct batch *b = tlssf_batch_get(1);
 
 	add_record(&b, 10, 32);
-	ck_assert_ptr_eq(tlssf_batch_settle(b), b);
+	ck_assert_ptr_eq(tlssf_batch_shrink_to_fit(b), b);
 	assert_content(b);
 	tlssf_batch_put(b);
 }
@@ -331,8 +331,8 @@ static void *use_the_cache(void *arg)
 	struct batch *s = tlssf_batch_get(BATCH_SMALL);
 	struct batch *l = tlssf_batch_get(BATCH_LARGE);
 
-	*(unsigned char **)arg = tlssf_plain_take();
-	tlssf_plain_put(*(unsigned char **)arg);
+	*(unsigned char **)arg = tlssf_plaintext_buffer_get();
+	tlssf_plaintext_buffer_put(*(unsigned char **)arg);
 	ck_assert_ptr_nonnull(*(unsigned char **)arg);
 	memset(*(unsigned char **)arg, 1, PLAIN_SIZE);
 	tlssf_batch_put(l);
@@ -366,21 +366,21 @@ END_TEST
 /* Taken, it is nobody else's; put back, it is the next taker's. */
 START_TEST(plain_buffer_has_one_owner)
 {
-	unsigned char *mine = tlssf_plain_take(), *second, *other;
+	unsigned char *mine = tlssf_plaintext_buffer_get(), *second, *other;
 
 	ck_assert_ptr_nonnull(mine);
 	memset(mine, 0xa5, PLAIN_SIZE);
 	run_thread(&other);
 	ck_assert_ptr_ne(other, mine);
-	second = tlssf_plain_take();
+	second = tlssf_plaintext_buffer_get();
 	ck_assert_ptr_nonnull(second);
 	memset(second, 0x5a, PLAIN_SIZE);
 	ck_assert_uint_eq(mine[0] & mine[PLAIN_SIZE - 1], 0xa5);
-	tlssf_plain_put(mine);
-	tlssf_plain_put(second);	/* one is kept */
-	tlssf_plain_put(NULL);
-	ck_assert_ptr_eq(tlssf_plain_take(), mine);
-	tlssf_plain_put(mine);
+	tlssf_plaintext_buffer_put(mine);
+	tlssf_plaintext_buffer_put(second);	/* one is kept */
+	tlssf_plaintext_buffer_put(NULL);
+	ck_assert_ptr_eq(tlssf_plaintext_buffer_get(), mine);
+	tlssf_plaintext_buffer_put(mine);
 }
 END_TEST
 

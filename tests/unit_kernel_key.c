@@ -31,7 +31,7 @@ static void check_pack(int version, int c)
 	for (unsigned int i = 0; i < 12; i++)
 		k.nonce[i] = (unsigned char)(200 + i);
 	memset(info, 0xee, sizeof(info));
-	ck_assert_uint_eq(tlssf_crypto_pack(info, &k), layouts[c].size);
+	ck_assert_uint_eq(tlssf_kernel_key_pack(info, &k), layouts[c].size);
 	memcpy(head, p, sizeof(head));
 	ck_assert_uint_eq(head[0], version);
 	ck_assert_uint_eq(head[1], layouts[c].type);
@@ -44,7 +44,7 @@ static void check_pack(int version, int c)
 	p += layouts[c].salt;
 	ck_assert_mem_eq(p, "\1\2\3\4\5\6\7\10", 8);
 	ck_assert_int_eq(p + 8 - info, layouts[c].size);
-	ck_assert_uint_eq(tlssf_crypto_seq(info, c), k.seq);
+	ck_assert_uint_eq(tlssf_kernel_key_seq(info, c), k.seq);
 }
 
 START_TEST(keys_are_packed)
@@ -55,16 +55,16 @@ START_TEST(keys_are_packed)
 	for (int c = 0; c < TLSSF_CIPHER_COUNT; c++) {
 		check_pack(0x0303, c);
 		check_pack(0x0304, c);
-		ck_assert_uint_eq(tlssf_crypto_size(c), layouts[c].size);
+		ck_assert_uint_eq(tlssf_kernel_key_size(c), layouts[c].size);
 		ck_assert_uint_eq(tlssf_cipher_key_len(c), layouts[c].key);
 		ck_assert_uint_eq(tlssf_record_overhead(0x0303, c),
 				  layouts[c].tls12);
 		ck_assert_uint_eq(tlssf_record_overhead(0x0304, c), 22);
 	}
-	ck_assert_uint_eq(tlssf_crypto_pack(info, &k), 0);
+	ck_assert_uint_eq(tlssf_kernel_key_pack(info, &k), 0);
 	k.cipher = TLSSF_CIPHER_COUNT;
-	ck_assert_uint_eq(tlssf_crypto_pack(info, &k), 0);
-	ck_assert_uint_eq(tlssf_crypto_size(-1), 0);
+	ck_assert_uint_eq(tlssf_kernel_key_pack(info, &k), 0);
+	ck_assert_uint_eq(tlssf_kernel_key_size(-1), 0);
 	ck_assert_uint_eq(tlssf_cipher_key_len(TLSSF_CIPHER_COUNT), 0);
 }
 END_TEST

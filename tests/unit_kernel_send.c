@@ -14,7 +14,7 @@ static void run_job(size_t header, uint64_t file, size_t trailer)
 
 	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
 	ck_assert_uint_eq(job.done, header + file + trailer);
-	ck_assert(!tl_conn(w.p.ssl)->ktx->open);
+	ck_assert(!tl_conn(w.p.ssl)->tx->open);
 }
 
 /* Too small for two calls: header, file and trailer in one. */
@@ -157,7 +157,7 @@ START_TEST(short_count_nonblocking)
 	ASSERT_LOG({ BY_FILE, 500, 500 });
 	ck_assert_int_eq(send_file(500, 500), 500);
 	ASSERT_LOG({ BY_FILE, 500, 500 });
-	ck_assert(!tl_conn(w.p.ssl)->ktx->open);
+	ck_assert(!tl_conn(w.p.ssl)->tx->open);
 	world_close();
 }
 END_TEST

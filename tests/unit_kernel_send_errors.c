@@ -298,13 +298,13 @@ START_TEST(push_again)
 	w.push_err = EAGAIN;
 	answer(300, ALL, ALL);
 	ck_assert_int_eq(send_file(0, 1000), 300);
-	ck_assert(tl_conn(w.p.ssl)->ktx->open);
+	ck_assert(tl_conn(w.p.ssl)->tx->open);
 	w.push_err = 0;
 	w.blocking = false;
 	ck_assert_int_eq(tlssf_flush(w.p.ssl), TLSSF_WANT_WRITE);
 	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_PUSH, 0, 0 },
 		   { BY_PUSH, 0, 0 });
-	ck_assert(!tl_conn(w.p.ssl)->ktx->open);
+	ck_assert(!tl_conn(w.p.ssl)->tx->open);
 	world_close();
 }
 END_TEST

@@ -37,9 +37,9 @@ static int64_t play_seq(const struct sys_args *a)
 
 	if (a->out_len == HEAD_LEN)	/* is there a key at all? */
 		return -sock.head_err;
-	ck_assert_uint_eq(a->out_len, tlssf_crypto_size(sock.cipher));
+	ck_assert_uint_eq(a->out_len, tlssf_kernel_key_size(sock.cipher));
 	if (!sock.seq_err)
-		ck_assert_uint_eq(tlssf_crypto_pack(a->out, &key),
+		ck_assert_uint_eq(tlssf_kernel_key_pack(a->out, &key),
 				  a->out_len);
 	return -sock.seq_err;
 }
@@ -55,8 +55,8 @@ static int64_t play_push(const struct sys_args *a)
 
 struct conn start(const struct kind *k, uint64_t queued)
 {
-	static struct kernel_tx ktx;
-	struct conn c = { .fd = FD, .ktx = &ktx };
+	static struct tx_account ktx;
+	struct conn c = { .fd = FD, .tx = &ktx };
 
 	c.info.version = k->version;
 	c.info.kernel_cipher = k->cipher;
@@ -69,13 +69,13 @@ struct conn start(const struct kind *k, uint64_t queued)
 	SCRIPT_DEFAULT(tls_tx_get, .fd = FD, .play = play_seq);
 	SCRIPT_DEFAULT(send_record, .fd = FD, .value = RECORD_DATA,
 		       .play = play_push);
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
 	return c;
 }
 
 void seal(struct conn *c, uint64_t plain, unsigned int records)
 {
-	tlssf_ktx_count(c, plain);
+	tlssf_tx_add(c, plain);
 	sock.seq += records;
 }
 
@@ -105,8 +105,8 @@ START_TEST(zero_only_when_all_is_in_tcp)
 	assert_drain(&c, WOULD_BLOCK);
 	sock.tcp.in_tcp++;
 	assert_drain(&c, 0);
-	ck_assert(c.ktx->exact);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 5);
+	ck_assert(c.tx->exact);
+	ck_assert_uint_eq(tlssf_tx_records(&c), 5);
 }
 END_TEST
 
@@ -129,7 +129,7 @@ START_TEST(each_look_is_counted)
 
 	assert_drain(&c, 0);
 	ck_assert_uint_eq(c.calls, 1);
-	c.ktx->open = true;
+	c.tx->open = true;
 	assert_drain(&c, 0);
 	ck_assert_uint_eq(c.calls, 3);
 }
@@ -142,7 +142,7 @@ START_TEST(inexact_needs_two_idle_looks)
 	const struct kind *k = &kinds[_i];
 	struct conn c = start(k, 100);
 
-	ck_assert(!c.ktx->exact);
+	ck_assert(!c.tx->exact);
 	for (int i = 0; i < 5; i++) {	/* not idle, however long */
 		script_advance(1000);
 		assert_drain(&c, WOULD_BLOCK);
@@ -155,7 +155,7 @@ START_TEST(inexact_needs_two_idle_looks)
 	seal(&c, 5, 1);		/* went into TCP before the second look */
 	assert_drain(&c, 0);
 	/* exact from here on: time does not help any more */
-	ck_assert(c.ktx->exact);
+	ck_assert(c.tx->exact);
 	assert_drain(&c, 0);
 	seal(&c, 1000, 1);
 	assert_drain(&c, WOULD_BLOCK);
@@ -163,7 +163,7 @@ START_TEST(inexact_needs_two_idle_looks)
 	assert_drain(&c, WOULD_BLOCK);
 	sock.tcp.in_tcp += 1000 + k->overhead;
 	assert_drain(&c, 0);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 2);	/* since attach */
+	ck_assert_uint_eq(tlssf_tx_records(&c), 2);	/* since attach */
 }
 END_TEST
 
@@ -198,12 +198,12 @@ START_TEST(foreign_bytes_make_it_inexact)
 	sock.tcp.in_tcp += 10 + k->overhead + 1;
 	sock.tcp.queued = 1;
 	assert_drain(&c, WOULD_BLOCK);
-	ck_assert(!c.ktx->exact);
+	ck_assert(!c.tx->exact);
 	sock.tcp.queued = 0;
 	assert_drain(&c, WOULD_BLOCK);
 	script_advance(25);
 	assert_drain(&c, 0);
-	ck_assert(c.ktx->exact);
+	ck_assert(c.tx->exact);
 }
 END_TEST
 
@@ -236,13 +236,13 @@ START_TEST(open_record_is_pushed_first)
 {
 	struct conn c = start(&kinds[_i], 0);
 
-	c.ktx->open = true;
+	c.tx->open = true;
 	SCRIPT(send_record, .fd = FD, .value = RECORD_DATA,
 	       .play = play_push);
 	SCRIPT(tcp, .fd = FD, .play = play_tcp);
 	assert_drain(&c, 0);
 	script_done();
-	ck_assert(!c.ktx->open);
+	ck_assert(!c.tx->open);
 	assert_drain(&c, 0);
 	ck_assert_uint_eq(sock.pushes, 1);
 }
@@ -275,15 +275,15 @@ START_TEST(options_are_set_and_read_back)
 	       .play = play_option);
 	SCRIPT(tls_option, .fd = FD, .value = TLS_OPTION_MAX_PAYLOAD_LEN,
 	       .play = play_option);
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
 	script_done();
-	ck_assert(c.ktx->zerocopy);
-	ck_assert_uint_eq(tlssf_ktx_record_max(&c), 900);
+	ck_assert(c.tx->zerocopy);
+	ck_assert_uint_eq(tlssf_tx_record_max(&c), 900);
 	/* a new key changes neither, and half-full records are counted */
-	tlssf_ktx_rekey(&c);
-	ck_assert(c.ktx->zerocopy);
-	tlssf_ktx_count(&c, 9000);
-	ck_assert_uint_eq(c.ktx->spent, 2 * 10 + 2);
+	tlssf_tx_before_new_key(&c);
+	ck_assert(c.tx->zerocopy);
+	tlssf_tx_add(&c, 9000);
+	ck_assert_uint_eq(c.tx->spent, 2 * 10 + 2);
 }
 END_TEST
 
@@ -297,12 +297,12 @@ START_TEST(looks_that_differ_are_inexact)
 		other.in_tcp = sock.tcp.in_tcp + !i;
 		other.queued = (uint64_t)i;
 		SCRIPT(tcp, .fd = FD, .data = &other, .len = sizeof(other));
-		ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+		ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
 		script_done();
-		ck_assert(!c.ktx->exact);
+		ck_assert(!c.tx->exact);
 	}
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
-	ck_assert(c.ktx->exact);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
+	ck_assert(c.tx->exact);
 }
 END_TEST
 
@@ -311,14 +311,14 @@ START_TEST(records_of_all_keys_count)
 	struct conn c = start(&kinds[0], 0);
 
 	seal(&c, 100, 3);
-	tlssf_ktx_rekey(&c);
+	tlssf_tx_before_new_key(&c);
 	sock.seq = 0;		/* of the new key */
 	seal(&c, 10, 4);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 7);
+	ck_assert_uint_eq(tlssf_tx_records(&c), 7);
 	assert_drain(&c, WOULD_BLOCK);
 	sock.tcp.in_tcp += 110 + 7 * kinds[0].overhead;
 	assert_drain(&c, 0);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 7);
+	ck_assert_uint_eq(tlssf_tx_records(&c), 7);
 }
 END_TEST
 

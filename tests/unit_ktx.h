@@ -30,7 +30,7 @@ struct conn start(const struct kind *k, uint64_t queued);
 /* The kernel seals `plain` bytes as so many records; none is in TCP yet. */
 void seal(struct conn *c, uint64_t plain, unsigned int records);
 
-#define assert_drain(c, want) ck_assert_int_eq(tlssf_ktx_drain(c), want)
+#define assert_drain(c, want) ck_assert_int_eq(tlssf_tx_drain(c), want)
 
 void add_ktx_errors(Suite *suite);
 

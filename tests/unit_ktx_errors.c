@@ -12,7 +12,7 @@ START_TEST(start_needs_a_socket)
 
 	script_reset();		/* no call may come */
 	c.fd = -1;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), -ENOTSOCK);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), -ENOTSOCK);
 }
 END_TEST
 
@@ -22,22 +22,22 @@ START_TEST(unknown_cipher_is_inexact)
 	struct conn c = start(&kinds[0], 0);
 
 	c.info.kernel_cipher = -1;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
 	assert_drain(&c, WOULD_BLOCK);
 	script_advance(25);
 	assert_drain(&c, 0);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
+	ck_assert_uint_eq(tlssf_tx_records(&c), 0);
 }
 END_TEST
 
 /* Inexact, until the queue was seen idle. */
 static void assert_recovers(struct conn *c)
 {
-	ck_assert(!c->ktx->exact);
+	ck_assert(!c->tx->exact);
 	assert_drain(c, WOULD_BLOCK);
 	script_advance(25);
 	assert_drain(c, 0);
-	ck_assert(c->ktx->exact);
+	ck_assert(c->tx->exact);
 }
 
 /* ---- every errno ---- */
@@ -49,11 +49,11 @@ static void fail_push(int err)
 	struct conn c = start(&kinds[0], 0);
 	unsigned int looks = script_count(CALL_tcp);
 
-	c.ktx->open = true;
+	c.tx->open = true;
 	sock.push_err = err;
-	ck_assert_int_eq(tlssf_ktx_push(&c), -err);
+	ck_assert_int_eq(tlssf_tx_close_record(&c), -err);
 	assert_drain(&c, again ? WOULD_BLOCK : -err);
-	ck_assert(c.ktx->open);
+	ck_assert(c.tx->open);
 	ck_assert_uint_eq(script_count(CALL_tcp), looks);
 	sock.push_err = 0;
 	assert_drain(&c, 0);
@@ -72,9 +72,9 @@ static void refuse_options(int err)
 
 	c.conf = &asking;
 	SCRIPT_DEFAULT(tls_option, .result = -err);
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
-	ck_assert(!c.ktx->zerocopy);
-	ck_assert_uint_eq(tlssf_ktx_record_max(&c), RECORD_MAX);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
+	ck_assert(!c.tx->zerocopy);
+	ck_assert_uint_eq(tlssf_tx_record_max(&c), RECORD_MAX);
 	assert_drain(&c, 0);
 }
 
@@ -96,15 +96,15 @@ static void fail_start(int err)
 	struct conn c = start(&kinds[0], 0);
 
 	sock.head_err = err;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), denies(err) ? -err : 0);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), denies(err) ? -err : 0);
 	sock.head_err = 0;
 	sock.tcp_err = err;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
 	sock.tcp_err = 0;
 	assert_recovers(&c);
 	sock.seq_err = err;
-	ck_assert_int_eq(tlssf_ktx_start(&c, false), 0);
-	ck_assert_uint_eq(tlssf_ktx_records(&c), 0);
+	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
+	ck_assert_uint_eq(tlssf_tx_records(&c), 0);
 	sock.seq_err = 0;
 	assert_recovers(&c);
 }
@@ -164,11 +164,11 @@ static void fail_restart(int err)
 	script_advance(25);
 	sock.seq_err = err;
 	assert_drain(&c, 0);
-	ck_assert(!c.ktx->exact);
+	ck_assert(!c.tx->exact);
 	sock.seq_err = 0;
 	script_advance(25);
 	assert_drain(&c, 0);
-	ck_assert(c.ktx->exact);
+	ck_assert(c.tx->exact);
 }
 
 START_TEST(errno_of_the_number_at_restart)

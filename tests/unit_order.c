@@ -329,7 +329,7 @@ START_TEST(anything_in_any_order)
 		key_update();
 	w.slow = dice(3) != 0;
 	do_send(dice(MIB), BIG + dice(BIG));
-	if (!o.max_per_call || o.max_per_call >= OBSERVE_LEN) {
+	if (!o.max_per_call || o.max_per_call >= SAMPLE_LEN) {
 		ck_assert_int_eq(status().takeover, 1);
 		ck_assert_int_eq(status().kernel_tx, w.kernel);
 	}

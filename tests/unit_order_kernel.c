@@ -52,7 +52,7 @@ static int seal(int type, const void *data, size_t len)
 	if (k.queued || w.p.wire.room == 0)	/* no memory left */
 		return -EAGAIN;
 	memcpy(k.queue + start, data, len);
-	n = tlssf_record_seal(&k.key, k.sealer, type, k.queue, len);
+	n = tlssf_record_encrypt(&k.key, k.sealer, type, k.queue, len);
 	ck_assert_int_gt(n, 0);
 	k.queued = (size_t)n;
 	kernel_push();
@@ -134,7 +134,7 @@ static void read_info(const unsigned char *p)
 		memcpy(k.key.key, c.key, sizeof(c.key));
 		memcpy(k.key.nonce, c.iv, 12);
 	}
-	k.key.seq = tlssf_crypto_seq(p, k.key.cipher);
+	k.key.seq = tlssf_kernel_key_seq(p, k.key.cipher);
 	/* the model leaves no copies, to see those that others leave */
 	explicit_bzero(&a, sizeof(a));
 	explicit_bzero(&b, sizeof(b));
@@ -159,7 +159,7 @@ static int64_t play_tls_tx_set(const struct sys_args *a)
 	read_info(k.info);
 	new_key();
 	tl_aead_free(k.sealer);
-	ck_assert_int_eq(tl_aead_new_sealer(&k.sealer, k.key.cipher,
+	ck_assert_int_eq(tl_aead_new_encryptor(&k.sealer, k.key.cipher,
 					    k.key.key), 0);
 	k.on = true;
 	return 0;
@@ -174,7 +174,7 @@ static int64_t play_tls_tx_get(const struct sys_args *a)
 		return -EBUSY;
 	/* the test's machine has no kernel to be probed: say that it rekeys */
 	tl_conn(w.p.ssl)->key_update_breaks = false;
-	tlssf_crypto_pack(info, &now);
+	tlssf_kernel_key_pack(info, &now);
 	memcpy(a->out, info, a->out_len);
 	explicit_bzero(&now, sizeof(now));
 	explicit_bzero(info, sizeof(info));

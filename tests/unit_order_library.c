@@ -316,7 +316,7 @@ START_TEST(key_ends_without_room)
 
 	world_open(ROWS + TLS13_ROW, &o);
 	do_send(1, MUCH);
-	while (tlssf_takeover_left(tl_conn(w.p.ssl)) > KEY_RESERVE)
+	while (tlssf_keys_records_left(tl_conn(w.p.ssl)) > KEY_RESERVE)
 		do_write((const unsigned char *)"x", 1);
 	receive();
 	ck_assert_int_eq(SSL_key_update(w.p.peer, SSL_KEY_UPDATE_REQUESTED), 1);

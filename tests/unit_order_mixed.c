@@ -216,7 +216,7 @@ static void send_any(void)
 	for (int i = 0; j.done < total; i++) {
 		ssize_t n = is_job ? tlssf_send_job(w.p.ssl, &j)
 				   : send_file(&j);
-		size_t upto = (size_t)(j.done + tlssf_conn_ahead(tl_conn(w.p.ssl)));
+		size_t upto = (size_t)(j.done + tlssf_unreported_bytes(tl_conn(w.p.ssl)));
 
 		no_end_of_it(n);
 		ck_assert(upto >= wanted && upto <= total);

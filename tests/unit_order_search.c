@@ -93,14 +93,14 @@ START_TEST(searched_once_in_vain)
 	tl_conn(w.p.ssl)->secret[7] ^= 1;
 	tlssf_set_trace(count_searches, &searches);
 	for (int i = 0; i < 4; i++) {
-		const struct ahead *a;
+		const struct unreported *a;
 		ssize_t n;
 
 		w.p.wire.room = 1000;
 		n = tlssf_send(w.p.ssl, FILE_FD, off, MUCH);
 		ck_assert(n > 0 || n == TLSSF_WANT_WRITE);
 		off += n > 0 ? n : 0;
-		a = tl_conn(w.p.ssl)->ahead;
+		a = tl_conn(w.p.ssl)->unreported;
 		ck_assert_ptr_nonnull(a);
 		want_file_part(a->pos, a->len);
 		w.p.wire.room = UNLIMITED;
@@ -109,7 +109,7 @@ START_TEST(searched_once_in_vain)
 	tlssf_set_trace(NULL, NULL);
 	ck_assert_uint_eq(searches, 1);
 	ck_assert_int_eq(status().takeover, 0);
-	rest = (size_t)tlssf_conn_ahead(tl_conn(w.p.ssl));
+	rest = (size_t)tlssf_unreported_bytes(tl_conn(w.p.ssl));
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, off, rest), rest);
 	good_bye();
 	pair_close(&w.p);

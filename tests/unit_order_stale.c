@@ -163,10 +163,10 @@ START_TEST(observed_through_another_bridge)
 	SSL_set0_wbio(w.p.ssl, BIO_push(top, below));
 	ck_assert_int_eq(tlssf_flush(w.p.ssl), 0);
 	/* it goes behind the record that the library had sealed */
-	w.wanted = OBSERVE_LEN;
+	w.wanted = SAMPLE_LEN;
 	want("between", 7);
 	ck_assert_int_eq(SSL_write(w.p.ssl, "between", 7), 7);
-	want_file_part(1 + OBSERVE_LEN, MUCH - OBSERVE_LEN);
+	want_file_part(1 + SAMPLE_LEN, MUCH - SAMPLE_LEN);
 	for (size_t done = 0; done < MUCH; done += (size_t)n) {
 		n = tlssf_send(w.p.ssl, FILE_FD, 1 + (off_t)done, MUCH - done);
 		ck_assert_msg(n > 0, "%s", tlssf_strerror(w.p.ssl));

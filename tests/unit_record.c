@@ -32,8 +32,8 @@ static void setup_key(int i)
 	for (int n = 0; n < 12; n++)
 		key.nonce[n] = (unsigned char)(n * 7 + i);
 	memset(plain, 'p', sizeof(plain));
-	ck_assert_int_eq(tl_aead_new(&opener, key.cipher, key.key), 0);
-	ck_assert_int_eq(tl_aead_new_sealer(&sealer, key.cipher, key.key), 0);
+	ck_assert_int_eq(tl_aead_new_decryptor(&opener, key.cipher, key.key), 0);
+	ck_assert_int_eq(tl_aead_new_encryptor(&sealer, key.cipher, key.key), 0);
 }
 
 static void drop_key(void)
@@ -49,7 +49,7 @@ static size_t sealed(int type, size_t len)
 	ssize_t n;
 
 	memcpy(rec + tlssf_record_start(&k), plain, len);
-	n = tlssf_record_seal(&k, sealer, type, rec, len);
+	n = tlssf_record_encrypt(&k, sealer, type, rec, len);
 	ck_assert_int_eq(n, (ssize_t)(len + tlssf_record_overhead(k.version,
 								  k.cipher)));
 	ck_assert_uint_eq(k.seq, key.seq + 1);
@@ -60,7 +60,7 @@ static size_t sealed(int type, size_t len)
 static int opens(size_t len)
 {
 	memset(&o, 0, sizeof(o));
-	return tlssf_record_open(&key, opener, rec, len, out, &o);
+	return tlssf_record_decrypt(&key, opener, rec, len, out, &o);
 }
 
 START_TEST(round_trip)
@@ -80,7 +80,7 @@ START_TEST(round_trip)
 			ck_assert(!o.padded);
 			ck_assert_mem_eq(out, plain, len);
 			/* in place */
-			ck_assert_int_eq(tlssf_record_open(&key, opener, rec,
+			ck_assert_int_eq(tlssf_record_decrypt(&key, opener, rec,
 							   n, at, &o), 0);
 			ck_assert_mem_eq(at, plain, len);
 		}

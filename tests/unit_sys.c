@@ -372,7 +372,7 @@ START_TEST(kernel_tls_calls)
 	struct kernel_key k = { .version = 0x0303, .seq = 41,
 				.cipher = TLSSF_AES_128_GCM };
 	unsigned char info[SYS_CRYPTO_MAX], rec[64];
-	size_t len = tlssf_crypto_pack(info, &k);
+	size_t len = tlssf_kernel_key_pack(info, &k);
 	unsigned int value = 1;
 
 	if (expected("tls12-aes128gcm") <= 0 && sys->ulp_attach(pair[0])) {
@@ -392,8 +392,8 @@ START_TEST(kernel_tls_calls)
 	ck_assert_int_eq(sys->recv(pair[1], rec, sizeof(rec)), 2 + 29);
 	ck_assert_int_eq(rec[0], 21);
 	ck_assert_int_eq(sys->tls_tx_get(pair[0], info, &len), 0);
-	ck_assert_uint_eq(len, tlssf_crypto_size(TLSSF_AES_128_GCM));
-	ck_assert_uint_eq(tlssf_crypto_seq(info, TLSSF_AES_128_GCM), 43);
+	ck_assert_uint_eq(len, tlssf_kernel_key_size(TLSSF_AES_128_GCM));
+	ck_assert_uint_eq(tlssf_kernel_key_seq(info, TLSSF_AES_128_GCM), 43);
 	ck_assert_int_eq(sys->tls_option(pair[0], 3, &value, 4), 0);
 	ck_assert_uint_eq(value, 1);
 	if (expected("max-payload-len") <= 0)

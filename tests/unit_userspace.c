@@ -12,7 +12,7 @@
 
 static struct batch *kept(SSL *ssl)
 {
-	return tlssf_bridge_batch(tl_conn(ssl)->bridge);
+	return tlssf_queue_batch(tl_conn(ssl)->bridge);
 }
 
 /* ---- what the socket takes ---- */

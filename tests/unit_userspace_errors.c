@@ -36,7 +36,7 @@ END_TEST
 
 static void assert_nothing_kept(void)
 {
-	ck_assert_ptr_null(tlssf_bridge_batch(tl_conn(w.p.ssl)->bridge));
+	ck_assert_ptr_null(tlssf_queue_batch(tl_conn(w.p.ssl)->bridge));
 }
 
 /* Nothing was sent, and the connection is as good as before. */

@@ -17,10 +17,10 @@ static int take_options(struct tlssf_options *to,
 			const struct tlssf_options *from)
 {
 	memset(to, 0, sizeof(*to));
-	if (from && tlssf_sized_check(from, OPTIONS_LEAST, sizeof(*from)))
+	if (from && tlssf_abi_check(from, OPTIONS_LEAST, sizeof(*from)))
 		return -EINVAL;
 	if (from)
-		tlssf_sized_get(to, from, sizeof(*to));
+		tlssf_abi_import(to, from, sizeof(*to));
 	if (!to->max_per_call)
 		to->max_per_call = DEFAULT_PER_CALL;
 	return to->method < TLSSF_METHOD_AUTO ||
@@ -93,7 +93,7 @@ static struct ctx_conf *new_conf(struct ssl_ctx_st *ctx)
 		return NULL;
 	}
 	conf->app_ktls = tl_ctx_ktls(ctx);
-	conf->early = tlssf_conn_watch;
+	conf->early = tlssf_conn_attach_early;
 	conf->secret = keep_secret;
 	probe_what_matters();
 	return conf;
@@ -110,7 +110,7 @@ static void use_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 	if (conf->keylog ||
 	    (o->method == TLSSF_METHOD_USERSPACE && o->attach_late))
 		return;
-	tl_ctx_keylog(ctx, conf);
+	tl_ctx_install_keylog(ctx, conf);
 	conf->keylog = true;
 }
 

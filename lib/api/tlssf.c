@@ -14,7 +14,7 @@
 
 /* ---- waiting on a blocking socket ---- */
 
-/* False when SO_SNDTIMEO has run out. Never spins: every turn sleeps. */
+/* False when SO_SNDTIMEO has run_blocking out. Never spins: every turn sleeps. */
 static bool wait_blocking(struct conn *c, uint64_t start)
 {
 	int limit = -1, slice = 1000;
@@ -33,7 +33,7 @@ static bool wait_blocking(struct conn *c, uint64_t start)
 }
 
 /* Run one step; on a blocking socket until it is through. */
-static int run(struct conn *c, int (*step)(struct conn *))
+static int run_blocking(struct conn *c, int (*step)(struct conn *))
 {
 	uint64_t start = tlssf_sys.now_ms();
 	int r;
@@ -49,9 +49,9 @@ static int run(struct conn *c, int (*step)(struct conn *))
 }
 
 /* Sticky, but the alert that explains it goes out first. */
-static int still_dead(struct conn *c)
+static int dead_result(struct conn *c)
 {
-	int r = c->alert_due ? run(c, tlssf_conn_last_words) : 0;
+	int r = c->alert_due ? run_blocking(c, tlssf_conn_send_due_alert) : 0;
 
 	return r == TLSSF_WANT_WRITE ? r : TLSSF_ERROR;
 }
@@ -64,21 +64,21 @@ static int may_send(struct conn *c)
 	int r = 0;
 
 	if (c->dead)
-		return still_dead(c);
-	if (tl_flight_waits(c->ssl))
-		r = tlssf_conn_finish_flight(c);
+		return dead_result(c);
+	if (tl_post_handshake_pending(c->ssl))
+		r = tlssf_conn_finish_post_handshake(c);
 	if (r)
-		return c->dead ? still_dead(c) : r;
+		return c->dead ? dead_result(c) : r;
 	if (tl_sent_shutdown(c->ssl))
 		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
-	if (tlssf_bridge_pending(c->bridge))
+	if (tlssf_bridge_write_pending(c->bridge))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
-	if (c->takeover && tl_holds_back(c->ssl))
-		r = tlssf_conn_finish_flight(c);
+	if (c->takeover && tl_defers_post_handshake(c->ssl))
+		r = tlssf_conn_finish_post_handshake(c);
 	if (r) {
 		/* ours to go on with, no SSL_write() of the application's */
-		tlssf_bridge_set_pending(c->bridge, false);
-		return c->dead ? still_dead(c) : r;
+		tlssf_bridge_set_write_pending(c->bridge, false);
+		return c->dead ? dead_result(c) : r;
 	}
 	if (!c->method)
 		return tlssf_conn_fail(c, c->why_not[c->named], EOPNOTSUPP);
@@ -103,7 +103,7 @@ static uint64_t call_limit(const struct conn *c, struct stream *s)
 	       s->done + max : s->total;
 }
 
-static int send_stream(struct conn *c, struct stream *s)
+static int send_by_method(struct conn *c, struct stream *s)
 {
 	uint64_t before = s->done;
 	int r;
@@ -113,11 +113,11 @@ static int send_stream(struct conn *c, struct stream *s)
 		tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
 			    tlssf_method_name(tlssf_method_in_force(c)),
 			    (unsigned long long)(s->done - before), r);
-	return r == TLSSF_ERROR && c->dead ? still_dead(c) : r;
+	return r == TLSSF_ERROR && c->dead ? dead_result(c) : r;
 }
 
 /* What every call leaves behind: errno of the failure, no library errors. */
-static int leave(const struct conn *c, int r)
+static int finish_call(const struct conn *c, int r)
 {
 	tl_clear_errors();
 	if (r == TLSSF_ERROR && c)
@@ -141,8 +141,8 @@ static int open_range(struct conn *c, struct stream *s, off_t off, size_t len)
 		return file_failed(c, -r);
 	s->off = (uint64_t)off;
 	s->total = s->off < size ? size - s->off : 0;
-	if (s->total < tlssf_conn_ahead(c))
-		s->total = tlssf_conn_ahead(c);
+	if (s->total < tlssf_unreported_bytes(c))
+		s->total = tlssf_unreported_bytes(c);
 	if (s->total > len)
 		s->total = len;
 	if (s->total > SSIZE_MAX)
@@ -162,8 +162,8 @@ ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len)
 	if (!r)
 		r = open_range(c, &s, off, len);
 	if (!r && s.total)
-		r = send_stream(c, &s);
-	leave(c, r);
+		r = send_by_method(c, &s);
+	finish_call(c, r);
 	return s.done ? (ssize_t)s.done : r;
 }
 
@@ -172,7 +172,7 @@ static int check_job(struct conn *c, const struct tlssf_job *j)
 	uint64_t size, total;
 	int r;
 
-	if (!j || tlssf_sized_check(j, JOB_LEAST, sizeof(*j)) ||
+	if (!j || tlssf_abi_check(j, JOB_LEAST, sizeof(*j)) ||
 	    (j->header_len && !j->header) ||
 	    (j->trailer_len && !j->trailer) || j->off < 0 ||
 	    __builtin_add_overflow(j->file_len, (uint64_t)j->off, &size) ||
@@ -184,7 +184,7 @@ static int check_job(struct conn *c, const struct tlssf_job *j)
 		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
 	if (!j->file_len || j->file_known ||
 	    j->done >= j->header_len + j->file_len ||
-	    c->ahead)	/* sealed bytes first, whatever the file is */
+	    c->unreported)	/* sealed bytes first, whatever the file is */
 		return 0;
 	r = tlssf_sys.file_size(j->fd, &size);
 	if (r)
@@ -212,7 +212,7 @@ static int run_job(struct conn *c, struct tlssf_job *j)
 	int r = 0;
 
 	if (s.done < s.total)
-		r = send_stream(c, &s);
+		r = send_by_method(c, &s);
 	j->done = s.done;
 	if (r || s.done == s.total)
 		return r;
@@ -234,7 +234,7 @@ int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job)
 		r = check_job(c, job);
 	if (!r)
 		r = run_job(c, job);
-	return leave(c, r);
+	return finish_call(c, r);
 }
 
 /* ---- flush and shutdown ---- */
@@ -254,26 +254,26 @@ static int close_notify(struct conn *c)
 {
 	enum tl_result res;
 
-	if (tl_sent_shutdown(c->ssl) != tlssf_bridge_pending(c->bridge))
+	if (tl_sent_shutdown(c->ssl) != tlssf_bridge_write_pending(c->bridge))
 		return tl_sent_shutdown(c->ssl) ? 0 :
 		       tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
 	res = tl_shutdown(c->ssl);
 	if (c->dead)
-		return still_dead(c);
+		return dead_result(c);
 	if (res == TL_WANT_WRITE)	/* a BIO above us may have said so */
-		tlssf_bridge_set_pending(c->bridge, true);
-	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_pending(c->bridge)
+		tlssf_bridge_set_write_pending(c->bridge, true);
+	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_write_pending(c->bridge)
 			     && tl_sent_shutdown(c->ssl)))
 		return 0;
-	return tlssf_conn_library(c, res);
+	return tlssf_conn_tls_result(c, res);
 }
 
 static int shutdown_step(struct conn *c)
 {
 	int r = 0;
 
-	if (tl_flight_waits(c->ssl))
-		r = tlssf_conn_finish_flight(c);
+	if (tl_post_handshake_pending(c->ssl))
+		r = tlssf_conn_finish_post_handshake(c);
 	if (!r && !tl_quiet_shutdown(c->ssl))
 		r = close_notify(c);
 	return r ? r : drain_step(c);
@@ -285,10 +285,10 @@ static int enter_and_run(struct ssl_st *ssl, int (*step)(struct conn *))
 	int r = tlssf_conn_enter(ssl, &c);
 
 	if (!r && c->kernel_tx && !c->dead)
-		r = tlssf_conn_result(c, tlssf_ktx_same_socket(c));
+		r = tlssf_conn_result(c, tlssf_tx_same_socket(c));
 	if (!r)
-		r = c->dead ? still_dead(c) : run(c, step);
-	return leave(c, r);
+		r = c->dead ? dead_result(c) : run_blocking(c, step);
+	return finish_call(c, r);
 }
 
 int tlssf_flush(struct ssl_st *ssl)
@@ -329,12 +329,12 @@ static void describe_why_not(const struct conn *c, struct tlssf_status *st)
 static void describe_kernel(struct conn *c, struct tlssf_status *st)
 {
 	st->kernel_tx = true;
-	st->max_payload_len = c->ktx->max_payload;
-	st->zerocopy = c->ktx->zerocopy;
+	st->max_payload_len = c->tx->max_payload;
+	st->zerocopy = c->tx->zerocopy;
 	if (!c->method)
 		return;
-	st->bytes[c->method] = c->ktx->bytes;
-	st->records[c->method] = tlssf_ktx_records(c);
+	st->bytes[c->method] = c->tx->bytes;
+	st->records[c->method] = tlssf_tx_records(c);
 }
 
 static void describe(struct conn *c, struct tlssf_status *st)
@@ -356,7 +356,7 @@ static void describe(struct conn *c, struct tlssf_status *st)
 	st->bytes[TLSSF_METHOD_USERSPACE] = c->bytes;
 	st->calls = c->calls;
 	st->rekeys = c->rekeys;
-	st->buffered = c->held;
+	st->buffered = c->buffered;
 	if (c->bridge)
 		st->records[TLSSF_METHOD_USERSPACE] =
 			tlssf_bridge_records(c->bridge);
@@ -377,7 +377,7 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 		return TLSSF_ERROR;
 	}
 	if (tlssf_conn_state(ssl, &c))
-		return leave(NULL, TLSSF_ERROR);
+		return finish_call(NULL, TLSSF_ERROR);
 	memset(&st, 0, sizeof(st));	/* where later members may lie, too */
 	st.cipher_name = "";
 	retry_ms = c->retry_ms;
@@ -385,8 +385,8 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 		tlssf_conn_enter(ssl, &c);
 	c->retry_ms = retry_ms;
 	describe(c, &st);
-	tlssf_sized_put(status, &st, sizeof(st));
-	return leave(NULL, 0);
+	tlssf_abi_export(status, &st, sizeof(st));
+	return finish_call(NULL, 0);
 }
 
 const char *tlssf_strerror(const struct ssl_st *ssl)

@@ -18,7 +18,7 @@ static size_t size_of(const void *s)
 	return size;
 }
 
-int tlssf_sized_check(const void *s, size_t least, size_t known)
+int tlssf_abi_check(const void *s, size_t least, size_t known)
 {
 	const unsigned char *p = s;
 	size_t size = size_of(s), i;
@@ -31,7 +31,7 @@ int tlssf_sized_check(const void *s, size_t least, size_t known)
 	return 0;
 }
 
-void tlssf_sized_get(void *to, const void *from, size_t known)
+void tlssf_abi_import(void *to, const void *from, size_t known)
 {
 	size_t size = size_of(from);
 
@@ -39,7 +39,7 @@ void tlssf_sized_get(void *to, const void *from, size_t known)
 	memcpy(to, from, size < known ? size : known);
 }
 
-void tlssf_sized_put(void *to, void *from, size_t known)
+void tlssf_abi_export(void *to, void *from, size_t known)
 {
 	size_t size = size_of(to);
 

@@ -92,11 +92,11 @@ int tlssf_sys_tcp_pair(int fds[2]);	/* sys_pair.c: member tcp_pair */
  * 0, or -EINVAL when the struct is shorter than `least` bytes or sets a member
  * beyond the `known` bytes of this library's version.
  */
-int tlssf_sized_check(const void *s, size_t least, size_t known);
+int tlssf_abi_check(const void *s, size_t least, size_t known);
 /* Copy the bytes that both sides know; the rest of `to` becomes zero. */
-void tlssf_sized_get(void *to, const void *from, size_t known);
+void tlssf_abi_import(void *to, const void *from, size_t known);
 /* Copy to the caller's struct, and set its size to the bytes filled. */
-void tlssf_sized_put(void *to, void *from, size_t known);
+void tlssf_abi_export(void *to, void *from, size_t known);
 
 /* ---- reason.c ---- */
 

@@ -52,14 +52,14 @@ static int refuse(int err)
  * SSL_clear() and a new handshake on the same BIO: a new life, in which the
  * library may or may not give its keys to the kernel.
  */
-void tlssf_bridge_renew(struct bridge *b)
+void tlssf_bridge_on_new_handshake(struct bridge *b)
 {
-	tlssf_takeover_forget(b->conn);
+	tlssf_keys_wipe(b->conn);
 	b->renewed = true;
 	b->guard = 0;
 	b->pending = false;
 	b->records = 0;
-	tlssf_bridge_drop(b);
+	tlssf_queue_discard(b);
 	b->conn->kernel_tx = false;
 	b->conn->examined = false;
 }
@@ -98,7 +98,7 @@ static int gather(struct bridge *b, const char *in, int len)
 /* Records sealed earlier go first; 0 when they are out. */
 static int queue_first(struct bridge *b)
 {
-	int r = tlssf_bridge_drain(b);
+	int r = tlssf_queue_send(b);
 
 	if (r == WOULD_BLOCK) {
 		BIO_set_retry_write(b->bio);
@@ -118,14 +118,14 @@ static bool key_update_may_leave(struct conn *c)
 		tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
 		return false;
 	}
-	return tlssf_conn_key_update(c);
+	return tlssf_conn_on_key_update(c);
 }
 
 static void fatal_alert_left(struct conn *c, int alert)
 {
 	if (!c->examined)
 		tlssf_conn_examine(c);	/* without memory the reason is vaguer */
-	tlssf_conn_fatal_alert(c, alert);
+	tlssf_conn_on_fatal_alert_sent(c, alert);
 }
 
 static int pass(struct bridge *b, const char *in, int len)
@@ -144,7 +144,7 @@ static int pass(struct bridge *b, const char *in, int len)
 		return -1;
 	}
 	if (n > 0 && b->conn->kernel_tx)
-		tlssf_ktx_count(b->conn, (uint64_t)n);
+		tlssf_tx_add(b->conn, (uint64_t)n);
 	b->pending = n < len;
 	if (b->pending)
 		return n;
@@ -178,7 +178,7 @@ static bool can_shut(const struct conn *c)
  * stale, its numbers are used up, and it must not get to the socket. If that is
  * ours to shut and still the same one, the direction ends here.
  */
-void tlssf_bridge_sever(struct bridge *b)
+void tlssf_bridge_block_stale_writes(struct bridge *b)
 {
 	struct conn *c = b->conn;
 
@@ -186,7 +186,7 @@ void tlssf_bridge_sever(struct bridge *b)
 		return;
 	b->severed = true;
 	if (!tl_lives(c->ssl)) {
-		tlssf_takeover_forget(c);
+		tlssf_keys_wipe(c);
 		return;
 	}
 	if (can_shut(c))
@@ -194,7 +194,7 @@ void tlssf_bridge_sever(struct bridge *b)
 	else if (tlssf_conn_same_handshake(c))
 		silence(c->ssl);	/* else its keys are gone */
 	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
-	tlssf_takeover_forget(c);
+	tlssf_keys_wipe(c);
 }
 
 /* The keys were taken over, and the library does not know. */
@@ -205,7 +205,7 @@ static int resend(struct bridge *b, const char *in, int len)
 
 	if (tlssf_sys.process() != c->process)	/* the parent goes on */
 		return refuse(EPERM);
-	n = tlssf_resend(c, (const unsigned char *)in, (size_t)len);
+	n = tlssf_reseal(c, (const unsigned char *)in, (size_t)len);
 	b->pending = n < 0;
 	if (n >= 0)
 		return (int)n;
@@ -224,7 +224,7 @@ static int bridge_write(BIO *bio, const char *in, int len)
 
 	BIO_clear_retry_flags(bio);
 	if (!next && b)
-		tlssf_bridge_sever(b); /* BoringSSL does not tell of BIO_pop() */
+		tlssf_bridge_block_stale_writes(b); /* BoringSSL does not tell of BIO_pop() */
 	if (!next || !in || len <= 0)
 		return 0;
 	if (b && b->severed)
@@ -239,7 +239,7 @@ static int bridge_write(BIO *bio, const char *in, int len)
 	/* SSL_set_SSL_CTX() may have freed the one before */
 	b->conn->conf = tl_conf(b->conn->ssl);
 	if (!b->renewed && tl_new_handshake(b->conn->ssl))
-		tlssf_bridge_renew(b);
+		tlssf_bridge_on_new_handshake(b);
 	if (b->guard)
 		return refuse(b->guard);
 	if (b->conn->takeover)
@@ -279,8 +279,8 @@ static long flush(struct bridge *b, BIO *next)
 		return 1;
 	BIO_clear_retry_flags(b->bio);
 	/* a handshake message may wait here, see resend.c */
-	if (b->conn->takeover && !tlssf_bridge_drain(b))
-		tlssf_resend_flush(b->conn);
+	if (b->conn->takeover && !tlssf_queue_send(b))
+		tlssf_reseal_flush(b->conn);
 	else if (!b->conn->takeover && queue_first(b))
 		return -1;
 	r = BIO_flush(next);
@@ -302,7 +302,7 @@ static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 	if (cmd == CTRL_CLEAR_RECORD_TYPE)
 		b->record_type = 0;
 	if (cmd == CTRL_SET_KTLS && !b->renewed)
-		tlssf_ktx_rekey(b->conn);
+		tlssf_tx_before_new_key(b->conn);
 	return BIO_ctrl(next, cmd, num, ptr);
 }
 
@@ -314,7 +314,7 @@ static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	switch (cmd) {
 	case BIO_CTRL_POP:
 		if (b && ptr == bio)	/* not a buffer's above us */
-			tlssf_bridge_sever(b);
+			tlssf_bridge_block_stale_writes(b);
 		return 1;
 	case BIO_CTRL_PUSH:
 	case BIO_CTRL_DUP:
@@ -328,7 +328,7 @@ static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	case BIO_CTRL_FLUSH:
 		return flush(b, next);
 	case BIO_CTRL_WPENDING:
-		return BIO_ctrl(next, cmd, num, ptr) + (tlssf_bridge_queued(b) ?
+		return BIO_ctrl(next, cmd, num, ptr) + (tlssf_queue_has_bytes(b) ?
 			(long)(b->out->used - b->out->head) : 0);
 	case CTRL_SET_KTLS:
 	case CTRL_GET_KTLS_SEND:
@@ -352,15 +352,15 @@ static int bridge_destroy(BIO *bio)
 	struct bridge *b = BIO_get_data(bio);
 
 	if (b)
-		tlssf_bridge_sever(b);
+		tlssf_bridge_block_stale_writes(b);
 	BIO_pop(bio);	/* or the one below would point back at us */
 	if (!b)
 		return 1;
 	if (b->conn) {
-		tlssf_conn_hold(b->conn, 0);
+		tlssf_set_buffered(b->conn, 0);
 		b->conn->bridge = NULL;
 		/* records that the peer will miss: no later one can be right */
-		if (tlssf_bridge_queued(b))
+		if (tlssf_queue_has_bytes(b))
 			tlssf_conn_die(b->conn, TLSSF_REASON_IO, ECONNABORTED);
 	}
 	tlssf_batch_put(b->out);
@@ -412,7 +412,7 @@ static int insert(struct conn *c)
 		return -ENOMEM;
 	}
 	if (c->bridge)
-		tlssf_bridge_orphan(c->bridge);
+		tlssf_bridge_detach(c->bridge);
 	*b = (struct bridge){ .bio = bio, .conn = c, .renewed = true };
 	BIO_set_data(bio, b);
 	SSL_set0_wbio(c->ssl, BIO_push(bio, below));
@@ -425,9 +425,9 @@ int tlssf_bridge_attach(struct conn *c)
 	return tlssf_bridge_on_top(c) ? 0 : insert(c);
 }
 
-void tlssf_bridge_orphan(struct bridge *b)
+void tlssf_bridge_detach(struct bridge *b)
 {
-	tlssf_bridge_drop(b);
+	tlssf_queue_discard(b);
 	b->gathering = false;
 	b->severed = b->severed || b->conn->takeover;
 	b->conn = NULL;

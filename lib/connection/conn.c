@@ -14,9 +14,9 @@ _Static_assert(TLSSF_METHOD_COUNT <= 4, "two bits in struct conn");
 /* What is kept beside the struct, but for the bridge; and the secret. */
 static void free_parts(struct conn *c)
 {
-	tlssf_takeover_forget(c);
-	tlssf_ahead_put(c->ahead);
-	free(c->ktx);
+	tlssf_keys_wipe(c);
+	tlssf_unreported_put(c->unreported);
+	free(c->tx);
 }
 
 /* A new handshake after SSL_clear() is a new connection. */
@@ -27,7 +27,7 @@ static void reset(struct conn *c)
 			      .secret_len = c->secret_len };
 
 	/* the bridge has renewed itself at the handshake's first record */
-	tlssf_conn_hold(c, 0);
+	tlssf_set_buffered(c, 0);
 	memcpy(fresh.secret, c->secret, sizeof(fresh.secret));
 	free_parts(c);
 	/* dead since that handshake: a ticket may have met a peer that went */
@@ -43,11 +43,11 @@ static void reset(struct conn *c)
 /* A bridge that another BIO covers: what it still holds goes out first. */
 static int drop_covered_bridge(struct conn *c)
 {
-	int r = tlssf_bridge_drain(c->bridge);
+	int r = tlssf_queue_send(c->bridge);
 
 	if (r)
 		return r;
-	tlssf_bridge_orphan(c->bridge);
+	tlssf_bridge_detach(c->bridge);
 	c->bridge = NULL;
 	return 0;
 }
@@ -55,7 +55,7 @@ static int drop_covered_bridge(struct conn *c)
 static int attach(struct conn *c)
 {
 	/* that of a covered bridge may be what the BIO above it keeps */
-	bool pending = tlssf_bridge_on_top(c) ? tlssf_bridge_pending(c->bridge)
+	bool pending = tlssf_bridge_on_top(c) ? tlssf_bridge_write_pending(c->bridge)
 					      : tl_write_pending(c->ssl);
 	int r = 0;
 
@@ -68,7 +68,7 @@ static int attach(struct conn *c)
 	if (r)
 		return r;
 	r = tlssf_conn_examine(c);
-	tlssf_bridge_set_pending(c->bridge, pending);
+	tlssf_bridge_set_write_pending(c->bridge, pending);
 	if (c->dead)
 		tlssf_bridge_guard(c->bridge, c->err);
 	return r;
@@ -79,11 +79,11 @@ static int flush_above(struct conn *c)
 {
 	int r;
 
-	if (c->dead || !tlssf_bridge_pending(c->bridge))
+	if (c->dead || !tlssf_bridge_write_pending(c->bridge))
 		return 0;
-	r = tlssf_conn_result(c, tlssf_bridge_flush(c->bridge));
+	r = tlssf_conn_result(c, tlssf_bridge_flush_bios(c->bridge));
 	if (!r)	/* there is no unfinished write while a flight waits */
-		tlssf_bridge_set_pending(c->bridge, !tl_flight_waits(c->ssl) &&
+		tlssf_bridge_set_write_pending(c->bridge, !tl_post_handshake_pending(c->ssl) &&
 						    tl_write_pending(c->ssl));
 	return r;
 }
@@ -101,7 +101,7 @@ static int ensure_attached(struct conn *c)
 	if (c->takeover && same) {
 		if (same_fd && tlssf_bridge_in_chain(c))
 			return flush_above(c);
-		tlssf_bridge_sever(c->bridge);
+		tlssf_bridge_block_stale_writes(c->bridge);
 		return TLSSF_ERROR;
 	}
 	/* not at a renegotiation, which goes through the bridge as it is */
@@ -164,7 +164,7 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
 	kind = tl_stream_kind(ssl);
 	if (kind)
 		return tlssf_conn_fail(c, kind, EOPNOTSUPP);
-	if (!tl_ready(ssl) && !(c->examined && tl_flight_waits(ssl)))
+	if (!tl_ready(ssl) && !(c->examined && tl_post_handshake_pending(ssl)))
 		return tlssf_conn_fail(c, TLSSF_REASON_HANDSHAKE, EINVAL);
 	return ensure_attached(c);
 }
@@ -177,7 +177,7 @@ static bool may_attach_late(struct ssl_st *ssl)
 	return conf && conf->options.attach_late && !tl_option_ktls(ssl);
 }
 
-void tlssf_conn_watch(struct ssl_st *ssl)
+void tlssf_conn_attach_early(struct ssl_st *ssl)
 {
 	struct conn *c = tl_conn(ssl);
 
@@ -190,16 +190,16 @@ void tlssf_conn_watch(struct ssl_st *ssl)
 		return;
 	if ((c->bridge || !may_attach_late(ssl)) &&
 	    tlssf_bridge_attach(c) == 0)
-		tlssf_bridge_renew(c->bridge);
+		tlssf_bridge_on_new_handshake(c->bridge);
 	explicit_bzero(c->secret, sizeof(c->secret));	/* another handshake's */
 	c->secret_len = 0;
 }
 
 void tlssf_conn_free(struct conn *c)
 {
-	tlssf_conn_hold(c, 0);
+	tlssf_set_buffered(c, 0);
 	if (c->bridge)
-		tlssf_bridge_orphan(c->bridge);
+		tlssf_bridge_detach(c->bridge);
 	free_parts(c);
 	free(c);
 }

@@ -13,10 +13,10 @@
 /* Put the bridge on top of the write BIO, which owns it: 0, -ENOMEM. */
 int tlssf_bridge_attach(struct conn *c);
 /* Take the connection away from the bridge, which passes everything then. */
-void tlssf_bridge_orphan(struct bridge *b);
+void tlssf_bridge_detach(struct bridge *b);
 /* It is not what the library writes to any more: after a takeover, the end. */
-void tlssf_bridge_sever(struct bridge *b);
-void tlssf_bridge_renew(struct bridge *b);	/* a handshake is under way */
+void tlssf_bridge_block_stale_writes(struct bridge *b);
+void tlssf_bridge_on_new_handshake(struct bridge *b);	/* a handshake is under way */
 
 /* ---- conn.c: the life of a connection ---- */
 
@@ -28,6 +28,6 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out);
 int tlssf_conn_state(struct ssl_st *ssl, struct conn **out);
 void tlssf_conn_free(struct conn *c);		/* from SSL_free */
 /* Put the bridge in before the first call, while the handshake goes on. */
-void tlssf_conn_watch(struct ssl_st *ssl);
+void tlssf_conn_attach_early(struct ssl_st *ssl);
 
 #endif

@@ -19,7 +19,7 @@
 #define JOINED_MAX	4096u	/* with header and trailer */
 
 /* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
-int tlssf_kernel_lacks(const struct conn *c)
+int tlssf_kernel_unavailable_reason(const struct conn *c)
 {
 	int ulp, tx;
 
@@ -57,7 +57,7 @@ static bool file_error(int err)
 /* Nothing that was counted may stay in an open record. */
 static int push(struct conn *c)
 {
-	int r = tlssf_ktx_push(c);
+	int r = tlssf_tx_close_record(c);
 
 	if (r && r != -EAGAIN && r != -EINTR)
 		return tlssf_conn_io_error(c, -r);
@@ -96,10 +96,10 @@ static int wait_for_room(struct conn *c, struct stream *s, int err)
 /* The application's own buffering BIO, if any, goes first. */
 static int flush_bio(struct conn *c)
 {
-	int r = tlssf_bridge_flush(c->bridge);
+	int r = tlssf_bridge_flush_bios(c->bridge);
 
 	if (!r && c->takeover)
-		r = tlssf_resend_flush(c);
+		r = tlssf_reseal_flush(c);
 	return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
 }
 
@@ -117,7 +117,7 @@ struct piece {
  */
 static struct piece next_piece(const struct stream *s, uint64_t limit)
 {
-	struct part part = tlssf_stream_part(s, s->done);
+	struct stream_part part = tlssf_stream_part(s, s->done);
 	struct piece p = { .data = part.data, .off = part.off };
 	uint64_t len = limit - s->done;
 
@@ -132,7 +132,7 @@ static struct piece next_piece(const struct stream *s, uint64_t limit)
 
 static bool worth_joining(const struct stream *s, uint64_t limit)
 {
-	struct part part = tlssf_stream_part(s, s->done);
+	struct stream_part part = tlssf_stream_part(s, s->done);
 	uint64_t len = limit - s->done;
 
 	return part.data && len > part.len && len <= JOINED_MAX &&
@@ -166,15 +166,15 @@ static ssize_t send_piece(struct conn *c, const struct stream *s,
 static int new_key(struct conn *c)
 {
 	if (c->takeover) {
-		int r = tlssf_takeover_new_key(c);
+		int r = tlssf_keys_send_own_update(c);
 
 		return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
 	}
 	if (c->key_update_breaks || tl_key_update(c->ssl)) {
-		tlssf_conn_end(c, TLSSF_REASON_KEY_LIMIT);
+		tlssf_conn_end_with_alert(c, TLSSF_REASON_KEY_LIMIT);
 		return TLSSF_ERROR;
 	}
-	return tlssf_conn_finish_flight(c);
+	return tlssf_conn_finish_post_handshake(c);
 }
 
 /*
@@ -184,7 +184,7 @@ static int new_key(struct conn *c)
 static void clamp_to_key(const struct conn *c, uint64_t left, struct piece *p)
 {
 	uint64_t records = left / 2;
-	size_t max = tlssf_ktx_record_max(c);
+	size_t max = tlssf_tx_record_max(c);
 
 	if (records > SENDFILE_MAX / max)
 		return;
@@ -200,11 +200,11 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 		   size_t n)
 {
 	s->done += n;
-	c->ktx->bytes += n;
+	c->tx->bytes += n;
 	c->backoff_ms = 0;
-	tlssf_ktx_count(c, n);
+	tlssf_tx_add(c, n);
 	/* a short call may leave its last record open, too */
-	c->ktx->open = p->more || n < p->len;
+	c->tx->open = p->more || n < p->len;
 	if (n < p->len && !tlssf_stream_nonblocking(s, c->fd))
 		return wait_for_room(c, s, EINTR);
 	return 0;
@@ -213,7 +213,7 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 		     file_sender *send_file)
 {
-	uint64_t left = tlssf_ktx_left(c);
+	uint64_t left = tlssf_tx_records_left(c);
 	unsigned char buf[JOINED_MAX];
 	struct piece p;
 	ssize_t n;
@@ -223,7 +223,7 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 
 		if (r)
 			return r;
-		left = tlssf_ktx_left(c);
+		left = tlssf_tx_records_left(c);
 	}
 	p = worth_joining(s, limit) ? join(s, limit, buf)
 				    : next_piece(s, limit);
@@ -259,7 +259,7 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 
 	if (!c->kernel_tx)	/* it would go out in the clear */
 		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
-	r = tlssf_ktx_look(c, s->total - s->done,
+	r = tlssf_tx_check_before_send(c, s->total - s->done,
 			   s->job && s->job->then_flush);
 	if (r)
 		return tlssf_conn_io_error(c, -r);
@@ -276,5 +276,5 @@ int tlssf_kernel_drain(struct conn *c)
 {
 	int r = flush_bio(c);
 
-	return r ? r : tlssf_conn_result(c, tlssf_ktx_drain(c));
+	return r ? r : tlssf_conn_result(c, tlssf_tx_drain(c));
 }

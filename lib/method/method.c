@@ -18,7 +18,7 @@ void tlssf_method_choose(struct conn *c)
 	c->named = (uint8_t)named;
 	c->method = TLSSF_METHOD_AUTO;
 	for (int id = TLSSF_METHOD_AUTO + 1; id < TLSSF_METHOD_COUNT; id++) {
-		int why = methods[id]->why_not(c);
+		int why = methods[id]->unavailable_reason(c);
 
 		if (named != TLSSF_METHOD_AUTO && named != id)
 			why = TLSSF_REASON_NOT_ASKED;
@@ -50,24 +50,24 @@ int tlssf_method_in_force(const struct conn *c)
 /* ---- what has to be known before the choice ---- */
 
 /* The kernel's word counts, not that of whatever BIO lies below: 0, -ENOMEM. */
-static int look_for_kernel(struct conn *c)
+static int find_sealer(struct conn *c)
 {
 	int r = -ENOPROTOOPT;
 	bool rekeys;
 
 	c->key_update_breaks = false;
 	c->kernel_tx = true;	/* so that the bridge passes the question */
-	if (tl_kernel_tx(c->ssl))
-		r = tlssf_ktx_start(c, false);
+	if (tl_library_offloads(c->ssl))
+		r = tlssf_tx_open(c, false);
 	c->kernel_tx = !r;
 	if (r)
 		return r == -ENOMEM ? r : 0;
-	rekeys = tl_library_rekey() && tlssf_conn_kernel_rekeys(c);
+	rekeys = tl_library_rekey() && tlssf_kernel_can_rekey(c);
 	c->key_update_breaks = c->info.version >= TLS13 && !rekeys;
 	return 0;
 }
 
-static int look(struct conn *c)
+static int gather_facts(struct conn *c)
 {
 	c->handshake = tl_handshake_id(c->ssl);
 	c->fd = tl_write_fd(c->ssl);
@@ -75,9 +75,9 @@ static int look(struct conn *c)
 	if (c->fd >= 0 && tlssf_sys.socket_id(c->fd, &c->socket))
 		c->socket = 0;
 	c->process = tlssf_sys.process();
-	c->heard = (uint16_t)tl_bytes_read(c->ssl);
+	c->last_bytes_read = (uint16_t)tl_bytes_read(c->ssl);
 	tl_describe(c->ssl, &c->info);
-	return look_for_kernel(c);
+	return find_sealer(c);
 }
 
 int tlssf_conn_examine(struct conn *c)
@@ -85,12 +85,12 @@ int tlssf_conn_examine(struct conn *c)
 	int r;
 
 	c->examined = true;
-	r = look(c);
+	r = gather_facts(c);
 	if (r) {	/* who seals is not known: nothing may be sent */
 		c->examined = false;
 		return r;
 	}
-	tlssf_conn_ask_secret(c);
+	tlssf_keys_refresh_secret(c);
 	tlssf_method_choose(c);
 	if (c->bridge)
 		tlssf_bridge_examined(c->bridge);

@@ -9,7 +9,7 @@
 #include "takeover.h"
 
 struct method {
-	int (*why_not)(const struct conn *c);	/* enum tlssf_reason */
+	int (*unavailable_reason)(const struct conn *c);	/* enum tlssf_reason */
 	/* Advance s->done up to `limit`: 0, TLSSF_WANT_*, TLSSF_ERROR. */
 	int (*send)(struct conn *c, struct stream *s, uint64_t limit);
 };
@@ -24,7 +24,7 @@ extern const struct method tlssf_method_userspace;
 
 typedef ssize_t file_sender(struct conn *c, int fd, uint64_t off, size_t len);
 
-int tlssf_kernel_lacks(const struct conn *c);	/* enum tlssf_reason */
+int tlssf_kernel_unavailable_reason(const struct conn *c);	/* enum tlssf_reason */
 int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 		      file_sender *send_file);
 /* 0: nothing accepted is left above TCP; TLSSF_WANT_*, TLSSF_ERROR. */

@@ -6,7 +6,7 @@
 #include "method.h"
 
 /* The option was off, or the library or kernel said no: which, and why? */
-static int why_not(const struct conn *c)
+static int unavailable_reason(const struct conn *c)
 {
 	bool on = tl_option_ktls(c->ssl);
 	int why;
@@ -23,7 +23,7 @@ static int why_not(const struct conn *c)
 		return TLSSF_REASON_LIBRARY_NO_KTLS;
 	if (!on && !c->conf)
 		return TLSSF_REASON_OPTION_OFF;
-	why = tlssf_kernel_lacks(c);
+	why = tlssf_kernel_unavailable_reason(c);
 	if (why)
 		return why;
 	if (!on && c->conf->drop_ktls13 && c->info.version == TLS13)
@@ -42,12 +42,12 @@ static ssize_t send_file(struct conn *c, int fd, uint64_t off, size_t len)
 	return tl_sendfile(c->ssl, fd, off, len);
 }
 
-static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
+static int ssl_sendfile_send(struct conn *c, struct stream *s, uint64_t limit)
 {
 	return tlssf_kernel_send(c, s, limit, send_file);
 }
 
 const struct method tlssf_method_ssl_sendfile = {
-	.why_not = why_not,
-	.send = send_stream,
+	.unavailable_reason = unavailable_reason,
+	.send = ssl_sendfile_send,
 };

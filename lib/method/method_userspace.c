@@ -4,10 +4,10 @@
  * records at a time, the library seals them into the bridge's batch, and the
  * batch leaves in few large sends. Sealed bytes cannot be taken back, so what
  * the socket refused stays with the connection and is told to the caller when
- * it is out: struct ahead remembers whose bytes these are.
+ * it is out: struct unreported remembers whose bytes these are.
  *
  * AUTO does better where the keys can be taken over (takeover.c): the file is
- * read straight to where its records are sealed, in place, by us.
+ * read straight to where its records are sealed, in next_slot, by us.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -15,9 +15,9 @@
 
 #include "method.h"
 
-#define CAUTIOUS_MS	100u
+#define MEMORY_PRESSURE_MS	100u
 
-static int why_not(const struct conn *c)
+static int unavailable_reason(const struct conn *c)
 {
 	return c->kernel_tx ? TLSSF_REASON_KERNEL_KEYS : TLSSF_REASON_NONE;
 }
@@ -30,34 +30,34 @@ static uint64_t position(const struct stream *s)
 }
 
 /* After WANT the caller comes back for the same bytes. */
-static bool is_his(const struct ahead *a, const struct stream *s)
+static bool resumes(const struct unreported *a, const struct stream *s)
 {
 	return !a || (a->job == s->job && a->fd == s->fd &&
 		      a->pos == position(s));
 }
 
-static int claim(struct conn *c, const struct stream *s)
+static int remember_unreported(struct conn *c, const struct stream *s)
 {
-	if (c->ahead)
+	if (c->unreported)
 		return 0;
-	c->ahead = tlssf_ahead_take();
-	if (!c->ahead)
+	c->unreported = tlssf_unreported_get();
+	if (!c->unreported)
 		return -ENOMEM;
-	*c->ahead = (struct ahead){ .job = s->job, .fd = s->fd,
+	*c->unreported = (struct unreported){ .job = s->job, .fd = s->fd,
 				    .pos = position(s) };
 	return 0;
 }
 
 /* Tell the caller what is out, up to `limit`; the rest is told later. */
-static void credit(struct conn *c, struct stream *s, uint64_t limit)
+static void report_written(struct conn *c, struct stream *s, uint64_t limit)
 {
-	struct ahead *a = c->ahead;
+	struct unreported *a = c->unreported;
 	uint64_t n;
 
 	if (!a)
 		return;
-	n = a->taken < limit - s->done ? a->taken : limit - s->done;
-	a->taken -= n;
+	n = a->written < limit - s->done ? a->written : limit - s->done;
+	a->written -= n;
 	a->len -= n;
 	a->pos += n;
 	s->done += n;
@@ -66,8 +66,8 @@ static void credit(struct conn *c, struct stream *s, uint64_t limit)
 		c->backoff_ms = 0;
 	if (a->len)
 		return;
-	tlssf_ahead_put(a);
-	c->ahead = NULL;
+	tlssf_unreported_put(a);
+	c->unreported = NULL;
 }
 
 /* ---- the batch ---- */
@@ -76,34 +76,34 @@ static void credit(struct conn *c, struct stream *s, uint64_t limit)
  * Where TCP runs out of memory, sockets take less than they have room for. What
  * is sealed has to be kept, so nobody seals much for a while.
  */
-static _Atomic uint64_t cautious_until;
+static _Atomic uint64_t memory_pressure_until;
 
-static void be_cautious(void)
+static void note_memory_pressure(void)
 {
-	atomic_store(&cautious_until, tlssf_sys.now_ms() + CAUTIOUS_MS);
+	atomic_store(&memory_pressure_until, tlssf_sys.now_ms() + MEMORY_PRESSURE_MS);
 }
 
-static bool cautious(void)
+static bool under_memory_pressure(void)
 {
-	uint64_t until = atomic_load(&cautious_until);
+	uint64_t until = atomic_load(&memory_pressure_until);
 
 	return until && tlssf_sys.now_ms() < until;
 }
 
 /* What the socket refused is kept in a buffer of its size, and counted. */
-static void settle(struct conn *c)
+static void shrink_to_fit(struct conn *c)
 {
-	struct batch *out = tlssf_bridge_batch(c->bridge);
+	struct batch *out = tlssf_queue_batch(c->bridge);
 
 	if (!out)
 		return;
 	if (out->used - out->head > BATCH_SMALL + BATCH_SLACK)
-		be_cautious();
-	/* another BIO may want its retry from the same place */
-	if (tlssf_bridge_direct(c->bridge))
-		out = tlssf_batch_settle(out);
-	tlssf_bridge_set_batch(c->bridge, out);
-	tlssf_conn_hold(c, out->used - out->head);
+		note_memory_pressure();
+	/* another BIO may want its retry from the same next_slot */
+	if (tlssf_bridge_reaches_socket(c->bridge))
+		out = tlssf_batch_shrink_to_fit(out);
+	tlssf_queue_set_batch(c->bridge, out);
+	tlssf_set_buffered(c, out->used - out->head);
 }
 
 /* Does a send return before all is taken? */
@@ -126,7 +126,7 @@ static size_t batch_target(const struct conn *c, struct stream *s)
 
 	if (!may_stop_short(c, s))
 		return BATCH_LARGE;
-	if (c->fd < 0 || cautious() || tlssf_sys.send_room(c->fd, &room))
+	if (c->fd < 0 || under_memory_pressure() || tlssf_sys.send_room(c->fd, &room))
 		return BATCH_SMALL;
 	room -= room / 4;
 	if (room <= PLAIN_SIZE)
@@ -161,47 +161,47 @@ static int write_failed(struct conn *c, enum tl_result r)
 }
 
 /* Seal one record; a takeover may want to know how the library did it. */
-static int seal_record(struct conn *c, unsigned char *buf, size_t len,
+static int write_record(struct conn *c, unsigned char *buf, size_t len,
 		       size_t *done)
 {
-	size_t before = tlssf_bridge_batch(c->bridge)->used;
+	size_t before = tlssf_queue_batch(c->bridge)->used;
 	enum tl_result r = tl_write(c->ssl, buf, len, done);
-	struct batch *b = tlssf_bridge_batch(c->bridge);
+	struct batch *b = tlssf_queue_batch(c->bridge);
 
 	if (r != TL_OK)
 		return write_failed(c, r);
-	c->ahead->len += *done;
+	c->unreported->len += *done;
 	tlssf_batch_mark(b, *done);
 	if (c->observing) {
 		c->observing = false;
-		tlssf_takeover_observe(c, buf, *done, b->data + before,
+		tlssf_sample_find_sequence(c, buf, *done, b->data + before,
 				       b->used - before, buf + len);
 	}
 	return 0;
 }
 
 /* One record's worth at a time, so that progress is known per record. */
-static int seal(struct conn *c, unsigned char *buf, size_t len)
+static int write_records(struct conn *c, unsigned char *buf, size_t len)
 {
 	size_t at = 0, n, done;
 	int r = 0;
 
 	while (at < len && !r) {
 		n = len - at < RECORD_MAX ? len - at : RECORD_MAX;
-		r = seal_record(c, buf + at, n, &done);
+		r = write_record(c, buf + at, n, &done);
 		at += done;
 	}
 	return r;
 }
 
-static int fill_by(struct conn *c, struct stream *s, uint64_t limit,
+static int fill_by_library(struct conn *c, struct stream *s, uint64_t limit,
 		   size_t target, unsigned char *buf)
 {
 	int r = 0;
 
 	while (!r && !s->short_file) {
-		uint64_t left = limit - s->done - tlssf_conn_ahead(c);
-		size_t used = tlssf_bridge_batch(c->bridge)->used;
+		uint64_t left = limit - s->done - tlssf_unreported_bytes(c);
+		size_t used = tlssf_queue_batch(c->bridge)->used;
 		size_t want;
 		ssize_t n;
 
@@ -212,41 +212,41 @@ static int fill_by(struct conn *c, struct stream *s, uint64_t limit,
 						      : PLAIN_SIZE;
 		if (want > left)
 			want = (size_t)left;
-		n = tlssf_stream_read(s, s->done + tlssf_conn_ahead(c), buf, want);
+		n = tlssf_stream_read(s, s->done + tlssf_unreported_bytes(c), buf, want);
 		if (n < 0)
 			return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ,
 					       (int)-n);
-		r = seal(c, buf, (size_t)n);
+		r = write_records(c, buf, (size_t)n);
 	}
 	return r;
 }
 
-static int fill_batch(struct conn *c, struct stream *s, uint64_t limit,
+static int fill_batch_by_library(struct conn *c, struct stream *s, uint64_t limit,
 		      size_t target)
 {
-	unsigned char *buf = tlssf_plain_take();
+	unsigned char *buf = tlssf_plaintext_buffer_get();
 	int r;
 
 	if (!buf)
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
-	r = fill_by(c, s, limit, target, buf);
-	tlssf_plain_put(buf);
+	r = fill_by_library(c, s, limit, target, buf);
+	tlssf_plaintext_buffer_put(buf);
 	return r;
 }
 
 /* ---- the same with keys of our own ---- */
 
-/* Full records stand one after the other, so each has its fixed place. */
-struct places {
+/* Full records stand one after the other, so each has its fixed next_slot. */
+struct record_slots {
 	unsigned char *first;	/* of the first record's content */
 	size_t stride;		/* from one content to the next */
 };
 
-static struct places places_in(const struct conn *c, struct batch *b)
+static struct record_slots record_slots_in(const struct conn *c, struct batch *b)
 {
 	const struct kernel_key *k = &c->takeover->ours.key;
 
-	return (struct places){
+	return (struct record_slots){
 		.first = b->data + b->used + tlssf_record_start(k),
 		.stride = RECORD_MAX +
 			  tlssf_record_overhead(k->version, k->cipher),
@@ -254,7 +254,7 @@ static struct places places_in(const struct conn *c, struct batch *b)
 }
 
 /* The next piece of content from byte `at` on, at most `len` long. */
-static struct iovec place(const struct places *p, size_t at, size_t len)
+static struct iovec next_slot(const struct record_slots *p, size_t at, size_t len)
 {
 	size_t in = at % RECORD_MAX, left = RECORD_MAX - in;
 
@@ -264,11 +264,11 @@ static struct iovec place(const struct places *p, size_t at, size_t len)
 	};
 }
 
-static void copy_to_places(const struct places *p, size_t at,
+static void copy_to_slots(const struct record_slots *p, size_t at,
 			   const unsigned char *from, size_t len)
 {
 	while (len > 0) {
-		struct iovec v = place(p, at, len);
+		struct iovec v = next_slot(p, at, len);
 
 		memcpy(v.iov_base, from, v.iov_len);
 		from += v.iov_len;
@@ -277,7 +277,7 @@ static void copy_to_places(const struct places *p, size_t at,
 	}
 }
 
-static ssize_t read_to_places(const struct stream *s, const struct places *p,
+static ssize_t read_to_slots(const struct stream *s, const struct record_slots *p,
 			      size_t at, uint64_t off, size_t len)
 {
 	struct iovec v[BATCH_LARGE / RECORD_MAX + 1];
@@ -285,7 +285,7 @@ static ssize_t read_to_places(const struct stream *s, const struct places *p,
 	int n;
 
 	for (n = 0; n < most && len > 0; n++) {
-		v[n] = place(p, at, len);
+		v[n] = next_slot(p, at, len);
 		at += v[n].iov_len;
 		len -= v[n].iov_len;
 	}
@@ -293,20 +293,20 @@ static ssize_t read_to_places(const struct stream *s, const struct places *p,
 }
 
 /* Content from `pos` on to its places: how much, or -errno. */
-static ssize_t fill_places(struct stream *s, uint64_t pos,
-			   const struct places *p, size_t len)
+static ssize_t fill_slots(struct stream *s, uint64_t pos,
+			   const struct record_slots *p, size_t len)
 {
 	size_t n = 0;
 
 	while (n < len) {
-		struct part part = tlssf_stream_part(s, pos + n);
+		struct stream_part part = tlssf_stream_part(s, pos + n);
 		size_t want = len - n < part.len ? len - n : (size_t)part.len;
 		ssize_t got = (ssize_t)want;
 
 		if (part.data)
-			copy_to_places(p, n, part.data, want);
+			copy_to_slots(p, n, part.data, want);
 		else
-			got = read_to_places(s, p, n, part.off, want);
+			got = read_to_slots(s, p, n, part.off, want);
 		if (got < 0)
 			return n ? (ssize_t)n : got;
 		if (got == 0) {
@@ -318,43 +318,43 @@ static ssize_t fill_places(struct stream *s, uint64_t pos,
 	return (ssize_t)n;
 }
 
-static int seal_places(struct conn *c, struct batch *b, size_t len)
+static int encrypt_slots(struct conn *c, struct batch *b, size_t len)
 {
 	struct generation *g = &c->takeover->ours;
 
 	while (len > 0) {
 		size_t plain = len < RECORD_MAX ? len : RECORD_MAX;
-		ssize_t n = tlssf_record_seal(&g->key, g->aead, RECORD_DATA,
+		ssize_t n = tlssf_record_encrypt(&g->key, g->aead, RECORD_DATA,
 					      b->data + b->used, plain);
 
 		if (n < 0)	/* a number is lost: nothing can follow */
 			return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 		b->used += (size_t)n;
-		c->ahead->len += plain;
+		c->unreported->len += plain;
 		tlssf_batch_mark(b, plain);
-		tlssf_bridge_count(c->bridge);
+		tlssf_bridge_count_record(c->bridge);
 		len -= plain;
 	}
 	return 0;
 }
 
-static int fill_own(struct conn *c, struct stream *s, uint64_t limit,
+static int fill_batch_ourselves(struct conn *c, struct stream *s, uint64_t limit,
 		    size_t target)
 {
-	struct batch *b = tlssf_bridge_batch(c->bridge);
-	struct places p = places_in(c, b);
-	uint64_t left = limit - s->done - tlssf_conn_ahead(c);
-	uint64_t records = tlssf_takeover_left(c) - KEY_RESERVE / 2;
+	struct batch *b = tlssf_queue_batch(c->bridge);
+	struct record_slots p = record_slots_in(c, b);
+	uint64_t left = limit - s->done - tlssf_unreported_bytes(c);
+	uint64_t records = tlssf_keys_records_left(c) - KEY_RESERVE / 2;
 	ssize_t n;
 
 	if (left / RECORD_MAX >= records)
 		left = records * RECORD_MAX;
 	target = (target + RECORD_MAX - 1) / RECORD_MAX * RECORD_MAX;
-	n = fill_places(s, s->done + tlssf_conn_ahead(c), &p,
+	n = fill_slots(s, s->done + tlssf_unreported_bytes(c), &p,
 			left < target ? (size_t)left : target);
 	if (n < 0)
 		return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, (int)-n);
-	return seal_places(c, b, (size_t)n);
+	return encrypt_slots(c, b, (size_t)n);
 }
 
 /* The keys could be ours. */
@@ -363,43 +363,43 @@ static bool may_take_over(const struct conn *c)
 	/* without a socket to shut, stale records could leave by another BIO */
 	return c->named == TLSSF_METHOD_AUTO && !c->takeover &&
 	       !c->no_takeover && c->method == TLSSF_METHOD_USERSPACE &&
-	       c->socket && tlssf_bridge_direct(c->bridge) &&
+	       c->socket && tlssf_bridge_reaches_socket(c->bridge) &&
 	       c->info.version >= TLS12 && c->info.kernel_cipher >= 0 &&
 	       !c->info.compression && !c->info.max_fragment &&
-	       !tlssf_takeover_lacks(c);
+	       !tlssf_secret_unavailable_reason(c);
 }
 
 /*
  * One record of SSL_write(), observed, and then the keys are ours; every
  * failure leaves things as they are. Returns how far to go now.
  */
-static uint64_t approach(struct conn *c, const struct stream *s,
+static uint64_t step_to_takeover(struct conn *c, const struct stream *s,
 			 uint64_t limit)
 {
 	if (!may_take_over(c))
 		return limit;
 	/* also where it was not the last record: a search is dear */
-	if (tlssf_takeover_refused(c)) {
+	if (tlssf_sample_rejected_why(c)) {
 		c->no_takeover = true;
 		return limit;
 	}
 	/* the dear part is done, however little is left to send */
-	if (tlssf_takeover_ready(c)) {
-		c->no_takeover = tlssf_takeover_keep(c) != TLSSF_REASON_NONE;
+	if (tlssf_sample_is_current(c)) {
+		c->no_takeover = tlssf_takeover_to_userspace(c) != TLSSF_REASON_NONE;
 		return limit;
 	}
-	if (!tlssf_takeover_pays(c, s))
+	if (!tlssf_takeover_worth_it(c, s))
 		return limit;
 	c->observed_valid = false;
 	c->observing = true;
-	tlssf_conn_ask_secret(c);
-	return limit - s->done > OBSERVE_LEN ? s->done + OBSERVE_LEN : limit;
+	tlssf_keys_refresh_secret(c);
+	return limit - s->done > SAMPLE_LEN ? s->done + SAMPLE_LEN : limit;
 }
 
 /* RFC 8446, 5.5 */
-static bool key_is_spent(struct conn *c)
+static bool key_is_exhausted(struct conn *c)
 {
-	return c->takeover && tlssf_takeover_left(c) <= KEY_RESERVE;
+	return c->takeover && tlssf_keys_records_left(c) <= KEY_RESERVE;
 }
 
 static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
@@ -409,17 +409,17 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 	struct batch *b;
 	int r;
 
-	if (!tlssf_conn_may_hold(c) && tlssf_stream_nonblocking(s, c->fd))
+	if (!tlssf_below_buffer_cap(c) && tlssf_stream_nonblocking(s, c->fd))
 		return tlssf_conn_want_write(c);
 	b = tlssf_batch_get(target);
-	if (!b || claim(c, s)) {
+	if (!b || remember_unreported(c, s)) {
 		tlssf_batch_put(b);
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
 	}
-	tlssf_bridge_gather(c->bridge, b);
-	r = c->takeover ? fill_own(c, s, limit, target)
-			: fill_batch(c, s, limit, target);
-	tlssf_bridge_release(c->bridge);
+	tlssf_bridge_begin_gather(c->bridge, b);
+	r = c->takeover ? fill_batch_ourselves(c, s, limit, target)
+			: fill_batch_by_library(c, s, limit, target);
+	tlssf_bridge_end_gather(c->bridge);
 	return r;
 }
 
@@ -428,44 +428,44 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 /* With a handshake message that the bridge may hold, see resend.c. */
 static int drain_queue(struct conn *c)
 {
-	int r = tlssf_bridge_drain(c->bridge);
+	int r = tlssf_queue_send(c->bridge);
 
 	if (!r && c->takeover)
-		r = tlssf_resend_flush(c);
+		r = tlssf_reseal_flush(c);
 	return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
 }
 
-static int send_stream(struct conn *c, struct stream *s, uint64_t limit)
+static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 {
 	uint64_t step;
 	int sealed = 0, r;
 
-	if (!is_his(c->ahead, s))
+	if (!resumes(c->unreported, s))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_SEND, EINVAL);
 	if (c->takeover && !tlssf_bridge_on_top(c)) {
 		/* what the application has written may wait above us */
-		r = tlssf_conn_result(c, tlssf_bridge_flush(c->bridge));
+		r = tlssf_conn_result(c, tlssf_bridge_flush_bios(c->bridge));
 		if (r)
 			return r;
 	}
 	for (;;) {
 		r = drain_queue(c);
-		credit(c, s, limit);
-		settle(c);
+		report_written(c, s, limit);
+		shrink_to_fit(c);
 		if (r)
 			return r;
-		if (c->ahead && c->ahead->taken < c->ahead->len) /* lost */
+		if (c->unreported && c->unreported->written < c->unreported->len) /* lost */
 			return tlssf_conn_die(c, TLSSF_REASON_IO, EPROTO);
 		/* what stopped the sealing counts once its records are out */
 		if (sealed || s->done >= limit || s->short_file)
 			return sealed;
-		if (key_is_spent(c)) {
-			r = tlssf_takeover_new_key(c);
+		if (key_is_exhausted(c)) {
+			r = tlssf_keys_send_own_update(c);
 			if (r)
 				return tlssf_conn_io_error(c, -r);
 			continue;	/* its record first */
 		}
-		step = approach(c, s, limit);
+		step = step_to_takeover(c, s, limit);
 		sealed = next_batch(c, s, step);
 		c->observing = false;
 	}
@@ -475,13 +475,13 @@ int tlssf_userspace_drain(struct conn *c)
 {
 	int r = drain_queue(c);
 
-	settle(c);
+	shrink_to_fit(c);
 	if (r)
 		return r;
-	return tlssf_conn_result(c, tlssf_bridge_flush(c->bridge));
+	return tlssf_conn_result(c, tlssf_bridge_flush_bios(c->bridge));
 }
 
 const struct method tlssf_method_userspace = {
-	.why_not = why_not,
-	.send = send_stream,
+	.unavailable_reason = unavailable_reason,
+	.send = userspace_send,
 };

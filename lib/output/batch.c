@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A batch holds sealed records on their way to the socket. Batches, the plaintext
- * buffer and the note of what was sealed ahead come from a per-thread cache, so an
+ * buffer and the note of what was sealed unreported come from a per-thread cache, so an
  * idle connection keeps none and a busy one allocates nothing per call.
  */
 #include <errno.h>
@@ -14,7 +14,7 @@
 struct cache {
 	struct batch *small, *large;
 	unsigned char *plain;
-	struct ahead *ahead;
+	struct unreported *unreported;
 	bool registered;	/* freed at thread exit */
 };
 
@@ -30,7 +30,7 @@ static void free_cache(void *arg)
 	free(c->small);
 	free(c->large);
 	free(c->plain);
-	free(c->ahead);
+	free(c->unreported);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -130,7 +130,7 @@ int tlssf_batch_append(struct batch **batch, const void *in, size_t len)
 	return 0;
 }
 
-struct batch *tlssf_batch_settle(struct batch *b)
+struct batch *tlssf_batch_shrink_to_fit(struct batch *b)
 {
 	size_t rest = b->used - b->head;
 	struct batch *small;
@@ -165,7 +165,7 @@ void tlssf_batch_mark(struct batch *b, size_t plain)
 	}
 }
 
-size_t tlssf_batch_taken(struct batch *b)
+size_t tlssf_batch_plaintext_written(struct batch *b)
 {
 	size_t plain = 0;
 
@@ -175,7 +175,7 @@ size_t tlssf_batch_taken(struct batch *b)
 	return plain;
 }
 
-unsigned char *tlssf_plain_take(void)
+unsigned char *tlssf_plaintext_buffer_get(void)
 {
 	unsigned char *plain = cache.plain;
 
@@ -183,7 +183,7 @@ unsigned char *tlssf_plain_take(void)
 	return plain ? plain : malloc(PLAIN_SIZE);
 }
 
-void tlssf_plain_put(unsigned char *plain)
+void tlssf_plaintext_buffer_put(unsigned char *plain)
 {
 	if (plain && !cache.plain && may_cache())
 		cache.plain = plain;
@@ -191,18 +191,18 @@ void tlssf_plain_put(unsigned char *plain)
 		free(plain);
 }
 
-struct ahead *tlssf_ahead_take(void)
+struct unreported *tlssf_unreported_get(void)
 {
-	struct ahead *ahead = cache.ahead;
+	struct unreported *unreported = cache.unreported;
 
-	cache.ahead = NULL;
-	return ahead ? ahead : malloc(sizeof(*ahead));
+	cache.unreported = NULL;
+	return unreported ? unreported : malloc(sizeof(*unreported));
 }
 
-void tlssf_ahead_put(struct ahead *ahead)
+void tlssf_unreported_put(struct unreported *unreported)
 {
-	if (ahead && !cache.ahead && may_cache())
-		cache.ahead = ahead;
+	if (unreported && !cache.unreported && may_cache())
+		cache.unreported = unreported;
 	else
-		free(ahead);
+		free(unreported);
 }

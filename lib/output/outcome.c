@@ -79,7 +79,7 @@ int tlssf_conn_want_write(struct conn *c)
 		push_tcp(c);
 	/* without a socket: is it the BIO that waits, or we for memory? */
 	writable = c->fd >= 0 ? tlssf_sys.poll(c->fd, POLLOUT, 0) > 0
-			      : c->bridge && !tlssf_bridge_queued(c->bridge);
+			      : c->bridge && !tlssf_queue_has_bytes(c->bridge);
 	c->retry_ms = 0;
 	if (writable) {
 		c->retry_ms = c->backoff_ms ? c->backoff_ms : 1;

@@ -32,7 +32,7 @@ struct stream {
 };
 
 /* The part of a stream that a position lies in. */
-struct part {
+struct stream_part {
 	const unsigned char *data;	/* NULL: the file, from `off` */
 	uint64_t off;
 	uint64_t len;		/* from the position to the end of the part */
@@ -43,7 +43,7 @@ struct part {
  * without a socket (fd -1) counts as non-blocking.
  */
 bool tlssf_stream_nonblocking(struct stream *s, int fd);
-struct part tlssf_stream_part(const struct stream *s, uint64_t pos);
+struct stream_part tlssf_stream_part(const struct stream *s, uint64_t pos);
 /*
  * Copy `cap` bytes from `pos` on, all parts joined: how many, or -errno. Fewer
  * than `cap` only where the file ends or cannot be read.
@@ -84,33 +84,33 @@ int tlssf_batch_append(struct batch **batch, const void *in, size_t len);
 /* Where `len` bytes can be appended, or NULL; the caller advances `used`. */
 unsigned char *tlssf_batch_room(struct batch **batch, size_t len);
 /* The batch, or a small one with its unsent bytes where these fit in it. */
-struct batch *tlssf_batch_settle(struct batch *batch);
+struct batch *tlssf_batch_shrink_to_fit(struct batch *batch);
 void tlssf_batch_mark(struct batch *batch, size_t plain);
 /* Plaintext bytes whose records have left since the last call. */
-size_t tlssf_batch_taken(struct batch *batch);
+size_t tlssf_batch_plaintext_written(struct batch *batch);
 /* A buffer of PLAIN_SIZE bytes, the caller's until it is put back; or NULL. */
-unsigned char *tlssf_plain_take(void);
-void tlssf_plain_put(unsigned char *plain);	/* NULL: nothing */
+unsigned char *tlssf_plaintext_buffer_get(void);
+void tlssf_plaintext_buffer_put(unsigned char *plain);	/* NULL: nothing */
 
 /*
  * Plaintext that is encrypted already, and not yet reported to the caller: the
  * bytes [pos, pos + len) of a file or job.
  */
-struct ahead {
+struct unreported {
 	const struct tlssf_job *job;	/* NULL: of the file `fd` */
 	int fd;
 	uint64_t pos;		/* job: done; file: offset */
 	uint64_t len;
-	uint64_t taken;		/* of len: bytes that have left */
+	uint64_t written;	/* of len: bytes that have left */
 };
 
-struct ahead *tlssf_ahead_take(void);		/* uninitialised; or NULL */
-void tlssf_ahead_put(struct ahead *ahead);	/* NULL: nothing */
+struct unreported *tlssf_unreported_get(void);		/* uninitialised; or NULL */
+void tlssf_unreported_put(struct unreported *unreported);	/* NULL: nothing */
 
 /* ---- a connection ---- */
 
 /* What the sampled record has shown: how the next record is numbered. */
-struct observed {
+struct sample_result {
 	uint64_t next_seq;
 	unsigned char explicit_nonce[EXPLICIT_LEN];
 };
@@ -123,21 +123,21 @@ struct conn {
 	struct ssl_st *ssl;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
 	struct bridge *bridge;		/* the BIO owns it; NULL: not attached */
-	struct kernel_tx *ktx;		/* there wherever kernel_tx is true */
+	struct tx_account *tx;		/* there wherever kernel_tx is true */
 	struct takeover *takeover;	/* NULL: not taken over */
-	struct ahead *ahead;		/* NULL: all is reported */
+	struct unreported *unreported;	/* NULL: all is reported */
 	uint64_t handshake;		/* tl_handshake_id() */
 	uint64_t socket;		/* socket_id of fd, or 0 */
 	uint64_t bytes;			/* sent by the method userspace */
 	uint64_t calls;
-	struct observed observed;
+	struct sample_result observed;
 	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
 	struct tl_info info;
 	int fd;				/* below the write BIO, or -1 */
 	uint32_t process;		/* of the first use */
 	uint32_t rekeys;
-	uint32_t held;			/* counted in the process's total */
-	uint16_t heard;			/* bytes read at the last look at TCP */
+	uint32_t buffered;			/* counted in the process's total */
+	uint16_t last_bytes_read;			/* bytes read at the last look at TCP */
 	int16_t err;			/* errno of the last failure */
 	uint8_t error;			/* ... and its reason */
 	uint8_t secret_len;
@@ -159,7 +159,7 @@ struct conn {
 
 /* ---- tx_account.c: what the kernel's TLS layer holds ---- */
 
-struct kernel_tx {
+struct tx_account {
 	bool exact;		/* the sum is complete */
 	bool drained;		/* all that was counted was seen in TCP */
 	bool open;		/* a record may be open (MSG_MORE) */
@@ -176,28 +176,28 @@ struct kernel_tx {
 	uint64_t last_tcp, idle_since;	/* the look before, when inexact */
 };
 
-int tlssf_ktx_make(struct conn *c);	/* allocate the account: 0, -ENOMEM */
+int tlssf_tx_allocate(struct conn *c);	/* allocate the account: 0, -ENOMEM */
 /*
  * Open the account of a socket whose keys the kernel has: 0, -ENOMEM, or
  * -errno where it has none. nothing_held: no record waits above TCP.
  */
-int tlssf_ktx_start(struct conn *c, bool nothing_held);
+int tlssf_tx_open(struct conn *c, bool nothing_held);
 /* 0, or -EBADF: the descriptor is not the connection's socket any more. */
-int tlssf_ktx_same_socket(const struct conn *c);
+int tlssf_tx_same_socket(const struct conn *c);
 /* 0, or -errno: the socket can take no more data. */
-int tlssf_ktx_alive(const struct conn *c);
+int tlssf_tx_socket_alive(const struct conn *c);
 /* The same before `len` bytes are sent; flushed: a flush follows. */
-int tlssf_ktx_look(struct conn *c, uint64_t len, bool flushed);
+int tlssf_tx_check_before_send(struct conn *c, uint64_t len, bool flushed);
 /* Records that one key may protect (RFC 8446, 5.5; option key_records). */
-uint64_t tlssf_key_limit(const struct conn *c);
-uint64_t tlssf_ktx_left(struct conn *c); /* records left for this key */
-void tlssf_ktx_count(struct conn *c, uint64_t plain);	/* given to it */
-size_t tlssf_ktx_record_max(const struct conn *c); /* plaintext bytes */
-int tlssf_ktx_push(struct conn *c);	/* close an open record: 0, -errno */
+uint64_t tlssf_key_record_limit(const struct conn *c);
+uint64_t tlssf_tx_records_left(struct conn *c); /* records left for this key */
+void tlssf_tx_add(struct conn *c, uint64_t plain);	/* given to it */
+size_t tlssf_tx_record_max(const struct conn *c); /* plaintext bytes */
+int tlssf_tx_close_record(struct conn *c);	/* close an open record: 0, -errno */
 /* 0: the kernel holds nothing above TCP; WOULD_BLOCK; -errno. */
-int tlssf_ktx_drain(struct conn *c);
-uint64_t tlssf_ktx_records(struct conn *c);
-void tlssf_ktx_rekey(struct conn *c);	/* before a new key: seq becomes 0 */
+int tlssf_tx_drain(struct conn *c);
+uint64_t tlssf_tx_records(struct conn *c);
+void tlssf_tx_before_new_key(struct conn *c);	/* before a new key: seq becomes 0 */
 
 /* ---- queue.c: the bridge's queue, and its place among the BIOs ---- */
 
@@ -218,37 +218,37 @@ struct bridge {
 };
 
 /* Account for what is kept between calls. */
-void tlssf_conn_hold(struct conn *c, size_t bytes);
-bool tlssf_conn_may_hold(const struct conn *c); /* below max_buffered */
-uint64_t tlssf_conn_ahead(const struct conn *c); /* unreported bytes */
+void tlssf_set_buffered(struct conn *c, size_t bytes);
+bool tlssf_below_buffer_cap(const struct conn *c); /* below max_buffered */
+uint64_t tlssf_unreported_bytes(const struct conn *c); /* unreported bytes */
 /* Count the plaintext of `batch` that has left. */
-void tlssf_conn_taken(struct conn *c, struct batch *batch);
+void tlssf_count_written(struct conn *c, struct batch *batch);
 /* Put the library's records into `batch` until _release(). */
-void tlssf_bridge_gather(struct bridge *b, struct batch *batch);
-void tlssf_bridge_release(struct bridge *b);
+void tlssf_bridge_begin_gather(struct bridge *b, struct batch *batch);
+void tlssf_bridge_end_gather(struct bridge *b);
 /* Encrypt a record with key `g`, behind all that is queued: 0, -errno. */
-int tlssf_bridge_seal(struct bridge *b, struct generation *g, int type,
+int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
 		      const void *plain, size_t len);
-void tlssf_bridge_count(struct bridge *b);	/* one record of ours */
-struct batch *tlssf_bridge_batch(struct bridge *b);	/* queued, or NULL */
-void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch);
-bool tlssf_bridge_queued(const struct bridge *b);
+void tlssf_bridge_count_record(struct bridge *b);	/* one record of ours */
+struct batch *tlssf_queue_batch(struct bridge *b);	/* queued, or NULL */
+void tlssf_queue_set_batch(struct bridge *b, struct batch *batch);
+bool tlssf_queue_has_bytes(const struct bridge *b);
 /* Send what is queued: 0 when all has left, WOULD_BLOCK, -errno. */
-int tlssf_bridge_drain(struct bridge *b);
-void tlssf_bridge_drop(struct bridge *b);	/* discard the queue */
+int tlssf_queue_send(struct bridge *b);
+void tlssf_queue_discard(struct bridge *b);	/* discard the queue */
 /* Flush all BIOs of the write side: the same results. */
-int tlssf_bridge_flush(struct bridge *b);
-bool tlssf_bridge_empty(struct bridge *b);	/* no BIO holds a byte */
+int tlssf_bridge_flush_bios(struct bridge *b);
+bool tlssf_bridge_bios_empty(struct bridge *b);	/* no BIO holds a byte */
 /* Only BIOs of OpenSSL's own lie between the bridge and a socket. */
-bool tlssf_bridge_direct(const struct bridge *b);
+bool tlssf_bridge_reaches_socket(const struct bridge *b);
 bool tlssf_bridge_on_top(const struct conn *c);
 bool tlssf_bridge_in_chain(const struct conn *c);
 uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
-void tlssf_bridge_observe(struct bridge *b);	/* from now on: */
-bool tlssf_bridge_wrote(const struct bridge *b);	/* has the library? */
-unsigned int tlssf_bridge_asked(const struct bridge *b); /* how often */
-bool tlssf_bridge_pending(const struct bridge *b); /* library's, unfinished */
-void tlssf_bridge_set_pending(struct bridge *b, bool pending);
+void tlssf_bridge_reset_wrote(struct bridge *b);	/* from now on: */
+bool tlssf_bridge_wrote_since_sample(const struct bridge *b);	/* has the library? */
+unsigned int tlssf_bridge_io_calls(const struct bridge *b); /* how often */
+bool tlssf_bridge_write_pending(const struct bridge *b); /* library's, unfinished */
+void tlssf_bridge_set_write_pending(struct bridge *b, bool pending);
 bool tlssf_bridge_renewed(const struct bridge *b);
 void tlssf_bridge_examined(struct bridge *b);	/* ... and over */
 void tlssf_bridge_guard(struct bridge *b, int err); /* fail all writes */

@@ -13,34 +13,34 @@
 
 #include "output.h"
 
-static _Atomic size_t process_held;
+static _Atomic size_t process_buffered;
 
 /* ---- what is kept between calls ---- */
 
-void tlssf_conn_hold(struct conn *c, size_t bytes)
+void tlssf_set_buffered(struct conn *c, size_t bytes)
 {
-	atomic_fetch_add(&process_held, bytes - c->held);
-	c->held = (uint32_t)bytes;
+	atomic_fetch_add(&process_buffered, bytes - c->buffered);
+	c->buffered = (uint32_t)bytes;
 }
 
-bool tlssf_conn_may_hold(const struct conn *c)
+bool tlssf_below_buffer_cap(const struct conn *c)
 {
 	size_t cap = c->conf ? c->conf->options.max_buffered : 0;
 
-	return !cap || atomic_load(&process_held) < cap;
+	return !cap || atomic_load(&process_buffered) < cap;
 }
 
-void tlssf_conn_taken(struct conn *c, struct batch *batch)
+void tlssf_count_written(struct conn *c, struct batch *batch)
 {
-	size_t plain = tlssf_batch_taken(batch);
+	size_t plain = tlssf_batch_plaintext_written(batch);
 
-	if (c->ahead)	/* not where the queue has messages only */
-		c->ahead->taken += plain;
+	if (c->unreported)	/* not where the queue has messages only */
+		c->unreported->written += plain;
 }
 
-uint64_t tlssf_conn_ahead(const struct conn *c)
+uint64_t tlssf_unreported_bytes(const struct conn *c)
 {
-	return c->ahead ? c->ahead->len : 0;
+	return c->unreported ? c->unreported->len : 0;
 }
 
 /* ---- the queue ---- */
@@ -62,7 +62,7 @@ static bool is_socket(const BIO *bio)
 }
 
 /* Straight to the socket where there is one: MSG_NOSIGNAL, no retry flags. */
-static ssize_t put(struct bridge *b, const void *data, size_t len)
+static ssize_t write_below(struct bridge *b, const void *data, size_t len)
 {
 	BIO *next = BIO_next(b->bio);
 	int n;
@@ -80,25 +80,25 @@ static ssize_t put(struct bridge *b, const void *data, size_t len)
 	return n > 0 ? n : below_error(next);
 }
 
-bool tlssf_bridge_queued(const struct bridge *b)
+bool tlssf_queue_has_bytes(const struct bridge *b)
 {
 	return b->out && !b->gathering && b->out->head < b->out->used;
 }
 
-void tlssf_bridge_drop(struct bridge *b)
+void tlssf_queue_discard(struct bridge *b)
 {
 	tlssf_batch_put(b->out);
 	b->out = NULL;
-	tlssf_conn_hold(b->conn, 0);
+	tlssf_set_buffered(b->conn, 0);
 }
 
-int tlssf_bridge_drain(struct bridge *b)
+int tlssf_queue_send(struct bridge *b)
 {
 	struct batch *out = b->out;
 	size_t want;
 	ssize_t n;
 
-	if (!tlssf_bridge_queued(b))
+	if (!tlssf_queue_has_bytes(b))
 		return 0;
 	if (b->guard)
 		return -b->guard;
@@ -106,23 +106,23 @@ int tlssf_bridge_drain(struct bridge *b)
 		return -ECHILD;	/* the parent sends these records */
 	do {
 		want = out->used - out->head;
-		n = put(b, out->data + out->head, want);
+		n = write_below(b, out->data + out->head, want);
 		if (n == -EAGAIN || n == -EINTR)
 			return WOULD_BLOCK;
 		if (n < 0)
 			return (int)n;
 		out->head += (size_t)n;
-		tlssf_conn_taken(b->conn, out);
+		tlssf_count_written(b->conn, out);
 		/* short: the socket is full, or a signal interrupted; any other
 		 * BIO may take as little as it likes */
 	} while (out->head < out->used && !is_socket(BIO_next(b->bio)));
 	if (out->head < out->used)
 		return WOULD_BLOCK;
-	tlssf_bridge_drop(b);
+	tlssf_queue_discard(b);
 	return 0;
 }
 
-int tlssf_bridge_seal(struct bridge *b, struct generation *g, int type,
+int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
 		      const void *plain, size_t len)
 {
 	size_t start = tlssf_record_start(&g->key);
@@ -136,54 +136,54 @@ int tlssf_bridge_seal(struct bridge *b, struct generation *g, int type,
 	if (!at)
 		return -ENOMEM;
 	memcpy(at + start, plain, len);
-	n = tlssf_record_seal(&g->key, g->aead, type, at, len);
+	n = tlssf_record_encrypt(&g->key, g->aead, type, at, len);
 	if (n < 0)
 		return (int)n;
 	b->out->used += (size_t)n;
 	b->records++;
-	tlssf_conn_hold(b->conn, b->out->used - b->out->head);
+	tlssf_set_buffered(b->conn, b->out->used - b->out->head);
 	return 0;
 }
 
-void tlssf_bridge_count(struct bridge *b)
+void tlssf_bridge_count_record(struct bridge *b)
 {
 	b->records++;
 }
 
-void tlssf_bridge_gather(struct bridge *b, struct batch *batch)
+void tlssf_bridge_begin_gather(struct bridge *b, struct batch *batch)
 {
 	b->out = batch;
 	b->gathering = true;
 }
 
-void tlssf_bridge_release(struct bridge *b)
+void tlssf_bridge_end_gather(struct bridge *b)
 {
 	b->gathering = false;
 	if (b->guard || b->out->head == b->out->used)
-		tlssf_bridge_drop(b);
+		tlssf_queue_discard(b);
 }
 
-struct batch *tlssf_bridge_batch(struct bridge *b)
+struct batch *tlssf_queue_batch(struct bridge *b)
 {
 	return b->out;
 }
 
-void tlssf_bridge_set_batch(struct bridge *b, struct batch *batch)
+void tlssf_queue_set_batch(struct bridge *b, struct batch *batch)
 {
 	b->out = batch;
 }
 
-void tlssf_bridge_observe(struct bridge *b)
+void tlssf_bridge_reset_wrote(struct bridge *b)
 {
 	b->wrote = false;
 }
 
-bool tlssf_bridge_wrote(const struct bridge *b)
+bool tlssf_bridge_wrote_since_sample(const struct bridge *b)
 {
 	return b->wrote;
 }
 
-unsigned int tlssf_bridge_asked(const struct bridge *b)
+unsigned int tlssf_bridge_io_calls(const struct bridge *b)
 {
 	return b->asked;
 }
@@ -205,12 +205,12 @@ void tlssf_bridge_examined(struct bridge *b)
 	b->renewed = false;
 }
 
-bool tlssf_bridge_pending(const struct bridge *b)
+bool tlssf_bridge_write_pending(const struct bridge *b)
 {
 	return b->pending;
 }
 
-void tlssf_bridge_set_pending(struct bridge *b, bool pending)
+void tlssf_bridge_set_write_pending(struct bridge *b, bool pending)
 {
 	b->pending = pending;
 }
@@ -224,7 +224,7 @@ void tlssf_bridge_guard(struct bridge *b, int err)
 {
 	b->guard = err ? err : EPIPE;
 	if (!b->gathering)
-		tlssf_bridge_drop(b);
+		tlssf_queue_discard(b);
 }
 
 /* ---- the BIOs around ---- */
@@ -238,11 +238,11 @@ static bool waits(const struct bridge *b, BIO *top)
 }
 
 /* All that lies in BIOs above and below us. A socket has nothing to flush. */
-int tlssf_bridge_flush(struct bridge *b)
+int tlssf_bridge_flush_bios(struct bridge *b)
 {
 	BIO *top = SSL_get_wbio(b->conn->ssl), *next = BIO_next(b->bio);
 
-	if (top == b->bio && next && is_socket(next) && !tlssf_bridge_queued(b))
+	if (top == b->bio && next && is_socket(next) && !tlssf_queue_has_bytes(b))
 		return 0;
 	errno = 0;
 	if (BIO_flush(top) > 0)
@@ -253,9 +253,9 @@ int tlssf_bridge_flush(struct bridge *b)
 }
 
 /* Nothing is held in the BIOs between us and the socket. */
-bool tlssf_bridge_empty(struct bridge *b)
+bool tlssf_bridge_bios_empty(struct bridge *b)
 {
-	return !tlssf_bridge_queued(b) &&
+	return !tlssf_queue_has_bytes(b) &&
 	       BIO_wpending(SSL_get_wbio(b->conn->ssl)) == 0;
 }
 
@@ -263,7 +263,7 @@ bool tlssf_bridge_empty(struct bridge *b)
  * Could we write to the socket ourselves? A BIO of the application's own may
  * do with the bytes what it likes, so only OpenSSL's plain ones may be there.
  */
-bool tlssf_bridge_direct(const struct bridge *b)
+bool tlssf_bridge_reaches_socket(const struct bridge *b)
 {
 	BIO *bio;
 

@@ -13,18 +13,18 @@ bool tlssf_stream_nonblocking(struct stream *s, int fd)
 	return s->nonblocking == TLSSF_YES;
 }
 
-struct part tlssf_stream_part(const struct stream *s, uint64_t pos)
+struct stream_part tlssf_stream_part(const struct stream *s, uint64_t pos)
 {
 	if (pos < s->header_len)
-		return (struct part){
+		return (struct stream_part){
 			.data = (const unsigned char *)s->header + pos,
 			.len = s->header_len - pos };
 	pos -= s->header_len;
 	if (pos < s->file_len)
-		return (struct part){ .off = s->off + pos,
+		return (struct stream_part){ .off = s->off + pos,
 				      .len = s->file_len - pos };
 	pos -= s->file_len;
-	return (struct part){ .data = (const unsigned char *)s->trailer + pos,
+	return (struct stream_part){ .data = (const unsigned char *)s->trailer + pos,
 			      .len = s->trailer_len - pos };
 }
 
@@ -34,7 +34,7 @@ ssize_t tlssf_stream_read(struct stream *s, uint64_t pos, unsigned char *buf,
 	size_t n = 0;
 
 	while (n < cap) {
-		struct part part = tlssf_stream_part(s, pos + n);
+		struct stream_part part = tlssf_stream_part(s, pos + n);
 		size_t len = cap - n;
 		ssize_t got;
 

@@ -34,10 +34,10 @@ static int read_seq(const struct conn *c, uint64_t *seq)
 
 	if (c->info.kernel_cipher < 0)
 		return -ENOTSUP;
-	len = tlssf_crypto_size(c->info.kernel_cipher);
+	len = tlssf_kernel_key_size(c->info.kernel_cipher);
 	r = tlssf_sys.tls_tx_get(c->fd, info, &len);
 	if (!r)
-		*seq = tlssf_crypto_seq(info, c->info.kernel_cipher);
+		*seq = tlssf_kernel_key_seq(info, c->info.kernel_cipher);
 	explicit_bzero(info, sizeof(info));
 	return r;
 }
@@ -72,7 +72,7 @@ static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
 /* The sum starts anew; that nothing is held now, the caller or TCP must say. */
 static void restart(struct conn *c, bool nothing_held)
 {
-	struct kernel_tx *k = c->ktx;
+	struct tx_account *k = c->tx;
 	bool idle;
 
 	k->exact = false;
@@ -108,24 +108,24 @@ static void set_options(struct conn *c)
 {
 	const struct tlssf_options *o = &c->conf->options;
 
-	c->ktx->zerocopy = set_option(c, TLS_OPTION_ZEROCOPY_RO,
+	c->tx->zerocopy = set_option(c, TLS_OPTION_ZEROCOPY_RO,
 				      o->zerocopy != 0,
 				      sizeof(unsigned int)) != 0;
-	c->ktx->max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
+	c->tx->max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
 					 o->max_payload_len, sizeof(uint16_t));
 }
 
-int tlssf_ktx_make(struct conn *c)
+int tlssf_tx_allocate(struct conn *c)
 {
-	if (!c->ktx)
-		c->ktx = malloc(sizeof(*c->ktx));
-	if (!c->ktx)
+	if (!c->tx)
+		c->tx = malloc(sizeof(*c->tx));
+	if (!c->tx)
 		return -ENOMEM;
-	memset(c->ktx, 0, sizeof(*c->ktx));
+	memset(c->tx, 0, sizeof(*c->tx));
 	return 0;
 }
 
-int tlssf_ktx_start(struct conn *c, bool nothing_held)
+int tlssf_tx_open(struct conn *c, bool nothing_held)
 {
 	unsigned char head[4];		/* version and cipher, no key */
 	size_t len = sizeof(head);
@@ -134,35 +134,35 @@ int tlssf_ktx_start(struct conn *c, bool nothing_held)
 	r = c->fd < 0 ? -ENOTSOCK : tlssf_sys.tls_tx_get(c->fd, head, &len);
 	if (denied(r))
 		return r;
-	r = tlssf_ktx_make(c);
+	r = tlssf_tx_allocate(c);
 	if (r)
 		return r;
 	if (c->conf)
 		set_options(c);
-	if (read_seq(c, &c->ktx->first_seq) == 0)
-		c->ktx->spent = c->ktx->first_seq;
+	if (read_seq(c, &c->tx->first_seq) == 0)
+		c->tx->spent = c->tx->first_seq;
 	restart(c, nothing_held);
 	return 0;
 }
 
-size_t tlssf_ktx_record_max(const struct conn *c)
+size_t tlssf_tx_record_max(const struct conn *c)
 {
-	return c->ktx->max_payload ? c->ktx->max_payload : RECORD_MAX;
+	return c->tx->max_payload ? c->tx->max_payload : RECORD_MAX;
 }
 
 /* Kernels fill at least half of each record, but for the last one. */
-void tlssf_ktx_count(struct conn *c, uint64_t plain)
+void tlssf_tx_add(struct conn *c, uint64_t plain)
 {
-	c->ktx->drained = false;
-	c->ktx->plain += plain;
-	c->ktx->spent += 2 * (plain / tlssf_ktx_record_max(c)) + 2;
+	c->tx->drained = false;
+	c->tx->plain += plain;
+	c->tx->spent += 2 * (plain / tlssf_tx_record_max(c)) + 2;
 }
 
 /*
  * Where the application has closed the socket, its number may be that of
  * another one, which would take the data in the clear.
  */
-int tlssf_ktx_same_socket(const struct conn *c)
+int tlssf_tx_same_socket(const struct conn *c)
 {
 	uint64_t id;
 
@@ -170,9 +170,9 @@ int tlssf_ktx_same_socket(const struct conn *c)
 }
 
 /* And a dead connection goes on taking data: ask TCP. */
-int tlssf_ktx_alive(const struct conn *c)
+int tlssf_tx_socket_alive(const struct conn *c)
 {
-	int state, r = tlssf_ktx_same_socket(c);
+	int state, r = tlssf_tx_same_socket(c);
 
 	if (r)
 		return r;
@@ -186,16 +186,16 @@ int tlssf_ktx_alive(const struct conn *c)
  * Before so much is sealed. A peer that was heard since the last look has at
  * worst gone a moment too late to be noticed by this call, but by the next.
  */
-int tlssf_ktx_look(struct conn *c, uint64_t len, bool flushed)
+int tlssf_tx_check_before_send(struct conn *c, uint64_t len, bool flushed)
 {
 	uint16_t heard = (uint16_t)tl_bytes_read(c->ssl);
-	bool later = len <= UNSEEN_MAX && (flushed || heard != c->heard);
+	bool later = len <= UNSEEN_MAX && (flushed || heard != c->last_bytes_read);
 
-	c->heard = heard;
-	return later ? tlssf_ktx_same_socket(c) : tlssf_ktx_alive(c);
+	c->last_bytes_read = heard;
+	return later ? tlssf_tx_same_socket(c) : tlssf_tx_socket_alive(c);
 }
 
-uint64_t tlssf_key_limit(const struct conn *c)
+uint64_t tlssf_key_record_limit(const struct conn *c)
 {
 	uint64_t limit = UINT64_MAX, asked = 0;
 
@@ -214,34 +214,34 @@ uint64_t tlssf_key_limit(const struct conn *c)
  * Records that the present key may still protect. An upper bound of what was
  * spent is kept; the kernel is asked only when that comes near.
  */
-uint64_t tlssf_ktx_left(struct conn *c)
+uint64_t tlssf_tx_records_left(struct conn *c)
 {
-	uint64_t limit = tlssf_key_limit(c), seq;
+	uint64_t limit = tlssf_key_record_limit(c), seq;
 
-	if (c->ktx->spent < limit / 2)
-		return limit - c->ktx->spent;
+	if (c->tx->spent < limit / 2)
+		return limit - c->tx->spent;
 	if (read_seq(c, &seq) == 0)
-		c->ktx->spent = seq;
-	return c->ktx->spent < limit ? limit - c->ktx->spent : 0;
+		c->tx->spent = seq;
+	return c->tx->spent < limit ? limit - c->tx->spent : 0;
 }
 
-int tlssf_ktx_push(struct conn *c)
+int tlssf_tx_close_record(struct conn *c)
 {
 	ssize_t n;
 
-	if (!c->ktx->open)
+	if (!c->tx->open)
 		return 0;
 	c->calls++;
 	n = tlssf_sys.send_record(c->fd, RECORD_DATA, NULL, 0);
 	if (n < 0)
 		return (int)n;
-	c->ktx->open = false;
+	c->tx->open = false;
 	return 0;
 }
 
-uint64_t tlssf_ktx_records(struct conn *c)
+uint64_t tlssf_tx_records(struct conn *c)
 {
-	const struct kernel_tx *k = c->ktx;
+	const struct tx_account *k = c->tx;
 	uint64_t seq;
 
 	if (read_seq(c, &seq))
@@ -249,9 +249,9 @@ uint64_t tlssf_ktx_records(struct conn *c)
 	return k->past_records + seq - k->first_seq;
 }
 
-void tlssf_ktx_rekey(struct conn *c)
+void tlssf_tx_before_new_key(struct conn *c)
 {
-	struct kernel_tx *k = c->ktx;
+	struct tx_account *k = c->tx;
 	uint64_t seq;
 
 	if (read_seq(c, &seq)) {
@@ -265,7 +265,7 @@ void tlssf_ktx_rekey(struct conn *c)
 
 static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 {
-	struct kernel_tx *k = c->ktx;
+	struct tx_account *k = c->tx;
 	uint64_t seq, sealed, sent = tcp->in_tcp - k->start_tcp;
 
 	if (!k->exact)
@@ -290,13 +290,13 @@ static bool still_drained(const struct conn *c)
 {
 	uint64_t seq;
 
-	return c->ktx->drained && !read_seq(c, &seq) &&
-	       seq == c->ktx->drained_seq;
+	return c->tx->drained && !read_seq(c, &seq) &&
+	       seq == c->tx->drained_seq;
 }
 
 static bool idle_twice(struct conn *c, const struct sys_tcp *tcp)
 {
-	struct kernel_tx *k = c->ktx;
+	struct tx_account *k = c->tx;
 	uint64_t now = tlssf_sys.now_ms();
 
 	if (tcp->queued || tcp->in_tcp != k->last_tcp || !k->idle_since) {
@@ -307,10 +307,10 @@ static bool idle_twice(struct conn *c, const struct sys_tcp *tcp)
 	return now - k->idle_since >= IDLE_MS;
 }
 
-int tlssf_ktx_drain(struct conn *c)
+int tlssf_tx_drain(struct conn *c)
 {
 	struct sys_tcp tcp;
-	int r = tlssf_ktx_push(c);
+	int r = tlssf_tx_close_record(c);
 
 	if (r == -EAGAIN || r == -EINTR)
 		return WOULD_BLOCK;
@@ -322,14 +322,14 @@ int tlssf_ktx_drain(struct conn *c)
 		return r;
 	if (tcp.state == TCP_CLOSE && tcp.queued)
 		return -EPIPE;	/* what TCP still had went with the peer */
-	c->ktx->drained = still_drained(c) || sum_is_zero(c, &tcp);
-	if (c->ktx->drained)
+	c->tx->drained = still_drained(c) || sum_is_zero(c, &tcp);
+	if (c->tx->drained)
 		return 0;
 	if (tcp.state == TCP_CLOSE)
 		return -EPIPE;
-	if (c->ktx->exact || !idle_twice(c, &tcp))
+	if (c->tx->exact || !idle_twice(c, &tcp))
 		return WOULD_BLOCK;
 	restart(c, true);
-	c->ktx->drained = c->ktx->exact;
+	c->tx->drained = c->tx->exact;
 	return 0;
 }

@@ -180,7 +180,7 @@ static int install_key(struct trial *t, int version, int cipher,
 	for (unsigned int i = 0; i < sizeof(k->nonce); i++)
 		k->nonce[i] = (unsigned char)(0x80 ^ (11 * i + salt));
 	k->seq = 256 + salt;	/* not 0: ignoring it would show */
-	len = tlssf_crypto_pack(info, k);
+	len = tlssf_kernel_key_pack(info, k);
 	err = tlssf_sys.tls_tx_set(t->fds[0], info, len);
 	explicit_bzero(info, sizeof(info));
 	return err;
@@ -447,6 +447,6 @@ int tlssf_probe(struct tlssf_caps *caps)
 	all.library = tl_library();
 	all.library_ktls = tl_library_ktls() ? TLSSF_YES : TLSSF_NO;
 	all.library_rekey = tl_library_rekey() ? TLSSF_YES : TLSSF_NO;
-	tlssf_sized_put(caps, &all, sizeof(all));
+	tlssf_abi_export(caps, &all, sizeof(all));
 	return 0;
 }

@@ -61,7 +61,7 @@ static const struct layout *layout_of(int cipher)
  * nonce = salt || iv. In TLS 1.3 and with ChaCha20 the kernel XORs the record
  * number into it; else iv is the explicit nonce of the next record.
  */
-size_t tlssf_crypto_pack(void *info, const struct kernel_key *key)
+size_t tlssf_kernel_key_pack(void *info, const struct kernel_key *key)
 {
 	const struct layout *l = layout_of(key->cipher);
 	struct tls_crypto_info head;
@@ -81,7 +81,7 @@ size_t tlssf_crypto_pack(void *info, const struct kernel_key *key)
 	return l->size;
 }
 
-uint64_t tlssf_crypto_seq(const void *info, int cipher)
+uint64_t tlssf_kernel_key_seq(const void *info, int cipher)
 {
 	const struct layout *l = layout_of(cipher);
 	const unsigned char *p = info;
@@ -92,7 +92,7 @@ uint64_t tlssf_crypto_seq(const void *info, int cipher)
 	return seq;
 }
 
-size_t tlssf_crypto_size(int cipher)
+size_t tlssf_kernel_key_size(int cipher)
 {
 	const struct layout *l = layout_of(cipher);
 

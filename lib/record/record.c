@@ -80,7 +80,7 @@ static void put_header(unsigned char *rec, int type, size_t len)
 	rec[4] = (unsigned char)len;
 }
 
-ssize_t tlssf_record_seal(struct kernel_key *k, struct tl_aead *sealer,
+ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *sealer,
 			  int type, unsigned char *rec, size_t plain_len)
 {
 	size_t start = tlssf_record_start(k), inner = plain_len, aad_len;
@@ -131,7 +131,7 @@ static int inner_type(const unsigned char *out, struct opened *o)
 	return 0;
 }
 
-int tlssf_record_open(const struct kernel_key *k, struct tl_aead *aead,
+int tlssf_record_decrypt(const struct kernel_key *k, struct tl_aead *aead,
 		      const unsigned char *rec, size_t len, unsigned char *out,
 		      struct opened *o)
 {
@@ -185,10 +185,10 @@ int tlssf_record_check(const struct kernel_key *k, const unsigned char *rec,
 	if (plain_len > CHECK_MAX || len > sizeof(out) ||
 	    len < RECORD_HEADER + EXPLICIT_LEN || !right_nonce(k, rec))
 		return -EBADMSG;
-	r = tl_aead_new(&aead, k->cipher, k->key);
+	r = tl_aead_new_decryptor(&aead, k->cipher, k->key);
 	if (r)
 		return r;
-	r = tlssf_record_open(k, aead, rec, len, out, &o);
+	r = tlssf_record_decrypt(k, aead, rec, len, out, &o);
 	tl_aead_free(aead);
 	if (!r && (o.type != RECORD_DATA || o.padded || o.len != plain_len ||
 		   memcmp(out, plain, plain_len)))

@@ -26,10 +26,10 @@ struct kernel_key {
 };
 
 /* Fill `info` (SYS_CRYPTO_MAX bytes); returns its size for the kernel. */
-size_t tlssf_crypto_pack(void *info, const struct kernel_key *key);
+size_t tlssf_kernel_key_pack(void *info, const struct kernel_key *key);
 /* The sequence number in what getsockopt(TLS_TX) returned. */
-uint64_t tlssf_crypto_seq(const void *info, int cipher);
-size_t tlssf_crypto_size(int cipher);
+uint64_t tlssf_kernel_key_seq(const void *info, int cipher);
+size_t tlssf_kernel_key_size(int cipher);
 size_t tlssf_cipher_key_len(int cipher);
 /* By how many bytes a record, header included, is longer than its plaintext. */
 size_t tlssf_record_overhead(int version, int cipher);
@@ -67,7 +67,7 @@ void tlssf_next_nonce(struct kernel_key *k);
  * Decrypt a record with sequence number k->seq; `aead` has k's key. The
  * content, at most len bytes, goes to `out`: 0 or -EBADMSG.
  */
-int tlssf_record_open(const struct kernel_key *k, struct tl_aead *aead,
+int tlssf_record_decrypt(const struct kernel_key *k, struct tl_aead *aead,
 		      const unsigned char *rec, size_t len, unsigned char *out,
 		      struct opened *o);
 /*
@@ -75,10 +75,10 @@ int tlssf_record_open(const struct kernel_key *k, struct tl_aead *aead,
  * room for RECORD_SLACK bytes more, and advance k: the length of the record, or
  * -errno. The sequence number is used up in both cases.
  */
-ssize_t tlssf_record_seal(struct kernel_key *k, struct tl_aead *sealer,
+ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *sealer,
 			  int type, unsigned char *rec, size_t plain_len);
 /*
- * A cheap guess: false only if tlssf_record_open() would not find `plain` at
+ * A cheap guess: false only if tlssf_record_decrypt() would not find `plain` at
  * the start of the content.
  */
 bool tlssf_record_may_begin(const struct kernel_key *k, struct tl_aead *aead,

@@ -12,27 +12,27 @@ static const unsigned char last_alert[] = { ALERT_FATAL,
  * open. So the KeyUpdate does not leave; a fatal alert does, under the key
  * that the peer still expects, and the stream never looks complete.
  */
-bool tlssf_conn_key_update(struct conn *c)
+bool tlssf_conn_on_key_update(struct conn *c)
 {
 	c->rekeys++;
 	if (!c->key_update_breaks)
 		return true;
-	tlssf_conn_end(c, TLSSF_REASON_REKEY);
+	tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY);
 	return false;
 }
 
 /* A forced end, by us: the peer hears a fatal alert. */
-int tlssf_conn_end(struct conn *c, int reason)
+int tlssf_conn_end_with_alert(struct conn *c, int reason)
 {
 	if (!c->dead) {
 		if (c->takeover && !c->kernel_tx &&
-		    !tlssf_bridge_seal(c->bridge, &c->takeover->ours,
+		    !tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
 				       RECORD_ALERT, last_alert,
 				       sizeof(last_alert)))
-			tlssf_bridge_drain(c->bridge);
+			tlssf_queue_send(c->bridge);
 		tlssf_conn_die(c, reason, EPROTO);
 		c->alert_due = true;
-		tlssf_conn_last_words(c);
+		tlssf_conn_send_due_alert(c);
 	}
 	return -EPROTO;
 }
@@ -42,7 +42,7 @@ int tlssf_conn_end(struct conn *c, int reason)
  * rekey, a KeyUpdate of the peer's own ends in this alert. SSL_sendfile()
  * would go on after it.
  */
-void tlssf_conn_fatal_alert(struct conn *c, int alert)
+void tlssf_conn_on_fatal_alert_sent(struct conn *c, int alert)
 {
 	tlssf_conn_die(c, c->key_update_breaks && !c->takeover &&
 			  alert == ALERT_INTERNAL_ERROR
@@ -51,12 +51,12 @@ void tlssf_conn_fatal_alert(struct conn *c, int alert)
 	c->alert_sent = true;
 }
 
-int tlssf_conn_last_words(struct conn *c)
+int tlssf_conn_send_due_alert(struct conn *c)
 {
 	ssize_t n;
 
-	/* without the kernel it was tried by tlssf_conn_end() */
-	if (!c->kernel_tx || tlssf_ktx_alive(c)) {
+	/* without the kernel it was tried by tlssf_conn_end_with_alert() */
+	if (!c->kernel_tx || tlssf_tx_socket_alive(c)) {
 		c->alert_due = false;
 		return 0;
 	}
@@ -67,10 +67,10 @@ int tlssf_conn_last_words(struct conn *c)
 		if (n == -EAGAIN || n == -EINTR)
 			return tlssf_conn_want_write(c);
 		if (n > 0)
-			tlssf_ktx_count(c, sizeof(last_alert));
+			tlssf_tx_add(c, sizeof(last_alert));
 		c->alert_sent = true;
 	}
-	if (tlssf_ktx_drain(c) == WOULD_BLOCK)
+	if (tlssf_tx_drain(c) == WOULD_BLOCK)
 		return tlssf_conn_want_write(c);
 	c->alert_due = false;
 	return 0;

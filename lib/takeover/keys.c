@@ -8,7 +8,7 @@
 /* ---- secrets ---- */
 
 /* From the library, where it tells: then it is the present one. */
-void tlssf_conn_ask_secret(struct conn *c)
+void tlssf_keys_refresh_secret(struct conn *c)
 {
 	size_t n = c->info.version == TLS13 ?
 		   tl_write_secret(c->ssl, c->secret) : 0;
@@ -18,7 +18,7 @@ void tlssf_conn_ask_secret(struct conn *c)
 }
 
 /* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
-bool tlssf_conn_kernel_rekeys(const struct conn *c)
+bool tlssf_kernel_can_rekey(const struct conn *c)
 {
 	return c->conf ? c->conf->kernel_rekeys : tlssf_probe_rekey();
 }
@@ -50,15 +50,15 @@ void tlssf_generation_drop(struct generation *g)
 }
 
 int tlssf_generation_make(const struct conn *c, const unsigned char *secret,
-			   enum use use, struct generation *g)
+			   enum key_use use, struct generation *g)
 {
 	int r = tlssf_keys_derive(c, secret, &g->key);
 
 	memcpy(g->secret, secret, sizeof(g->secret));
-	if (!r && use == TO_OPEN)
-		r = tl_aead_new(&g->aead, g->key.cipher, g->key.key);
-	if (!r && use == TO_SEAL)
-		r = tl_aead_new_sealer(&g->aead, g->key.cipher, g->key.key);
+	if (!r && use == KEY_DECRYPT)
+		r = tl_aead_new_decryptor(&g->aead, g->key.cipher, g->key.key);
+	if (!r && use == KEY_ENCRYPT)
+		r = tl_aead_new_encryptor(&g->aead, g->key.cipher, g->key.key);
 	if (r)
 		tlssf_generation_drop(g);
 	g->made = !r;
@@ -67,7 +67,7 @@ int tlssf_generation_make(const struct conn *c, const unsigned char *secret,
 
 /* The one after `from`, unless it is there already. */
 static int prepare_next(const struct conn *c, const struct generation *from,
-			enum use use, struct generation *next)
+			enum key_use use, struct generation *next)
 {
 	unsigned char secret[SECRET_MAX];
 	int r = 0;
@@ -92,7 +92,7 @@ static void advance(struct generation *g, struct generation *next)
 int tlssf_keys_install(int fd, const struct kernel_key *key)
 {
 	unsigned char info[SYS_CRYPTO_MAX];
-	size_t len = tlssf_crypto_pack(info, key);
+	size_t len = tlssf_kernel_key_pack(info, key);
 	int r = tlssf_sys.tls_tx_set(fd, info, len);
 
 	explicit_bzero(info, sizeof(info));
@@ -100,12 +100,12 @@ int tlssf_keys_install(int fd, const struct kernel_key *key)
 }
 
 /* Records that the key in use may still protect. */
-uint64_t tlssf_takeover_left(struct conn *c)
+uint64_t tlssf_keys_records_left(struct conn *c)
 {
-	uint64_t limit = tlssf_key_limit(c), seq = c->takeover->ours.key.seq;
+	uint64_t limit = tlssf_key_record_limit(c), seq = c->takeover->ours.key.seq;
 
 	if (c->kernel_tx)
-		return tlssf_ktx_left(c);
+		return tlssf_tx_records_left(c);
 	return seq < limit ? limit - seq : 0;
 }
 
@@ -113,13 +113,13 @@ uint64_t tlssf_takeover_left(struct conn *c)
 
 /*
  * The library's keys and ours change at the same message when it is the library
- * that sends it. Ours may change more often: see tlssf_takeover_new_key().
+ * that sends it. Ours may change more often: see tlssf_keys_send_own_update().
  */
 static int prepare_ours(struct conn *c)
 {
 	struct takeover *t = c->takeover;
 
-	return prepare_next(c, &t->ours, c->kernel_tx ? TO_GIVE : TO_SEAL,
+	return prepare_next(c, &t->ours, c->kernel_tx ? KEY_EXPORT : KEY_ENCRYPT,
 			    &t->ours_next);
 }
 
@@ -129,7 +129,7 @@ static int commit_ours(struct conn *c)
 	int r;
 
 	if (c->kernel_tx)
-		tlssf_ktx_rekey(c);
+		tlssf_tx_before_new_key(c);
 	advance(&t->ours, &t->ours_next);
 	if (!c->kernel_tx)
 		return 0;
@@ -139,16 +139,16 @@ static int commit_ours(struct conn *c)
 }
 
 /* All that may fail, before the library's message leaves. */
-int tlssf_takeover_prepare_rekey(struct conn *c)
+int tlssf_keys_prepare_update(struct conn *c)
 {
 	struct takeover *t = c->takeover;
-	int r = prepare_next(c, &t->library, TO_OPEN, &t->library_next);
+	int r = prepare_next(c, &t->library, KEY_DECRYPT, &t->library_next);
 
 	return r ? r : prepare_ours(c);
 }
 
 /* The message is out: all that follows is sealed with the next key. */
-int tlssf_takeover_rekey(struct conn *c)
+int tlssf_keys_commit_update(struct conn *c)
 {
 	advance(&c->takeover->library, &c->takeover->library_next);
 	return commit_ours(c);
@@ -161,25 +161,25 @@ static int send_key_update(struct conn *c)
 	ssize_t n;
 
 	if (!c->kernel_tx)
-		return tlssf_bridge_seal(c->bridge, &c->takeover->ours,
+		return tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
 					 RECORD_HANDSHAKE, message,
 					 sizeof(message));
 	c->calls++;
 	n = tlssf_sys.send_record(c->fd, RECORD_HANDSHAKE, message,
 				  sizeof(message));
 	if (n > 0) {
-		tlssf_ktx_count(c, sizeof(message));
-		c->ktx->open = false;
+		tlssf_tx_add(c, sizeof(message));
+		c->tx->open = false;
 	}
 	return n > 0 ? 0 : n == -EINTR ? -EAGAIN : (int)n;
 }
 
-int tlssf_takeover_new_key(struct conn *c)
+int tlssf_keys_send_own_update(struct conn *c)
 {
 	int r;
 
 	if (c->key_update_breaks || prepare_ours(c))
-		return tlssf_conn_end(c, TLSSF_REASON_KEY_LIMIT);
+		return tlssf_conn_end_with_alert(c, TLSSF_REASON_KEY_LIMIT);
 	r = send_key_update(c);
 	if (r)
 		return r;

@@ -22,15 +22,15 @@
 #define PART_MAX	(RECORD_HEADER + RECORD_MAX + 256u)
 
 /* The content, wherever it is. */
-static void drop_plain(struct resend *r)
+static void drop_plain(struct reseal *r)
 {
 	if (r->plain != r->kept)
-		tlssf_plain_put(r->plain);
+		tlssf_plaintext_buffer_put(r->plain);
 	free(r->kept);
 	r->plain = r->kept = NULL;
 }
 
-void tlssf_resend_free(struct resend *r)
+void tlssf_reseal_free(struct reseal *r)
 {
 	free(r->part);
 	drop_plain(r);
@@ -43,7 +43,7 @@ void tlssf_resend_free(struct resend *r)
  * A buffering BIO above us (the library's own, around handshake messages) cuts
  * records anywhere. Collect: how much of `in` was taken, or -errno.
  */
-static ssize_t collect(struct resend *r, const unsigned char *in, size_t len)
+static ssize_t collect(struct reseal *r, const unsigned char *in, size_t len)
 {
 	size_t goal, taken = 0, n;
 
@@ -68,7 +68,7 @@ static ssize_t collect(struct resend *r, const unsigned char *in, size_t len)
 	return (ssize_t)taken;
 }
 
-static bool part_complete(const struct resend *r)
+static bool part_complete(const struct reseal *r)
 {
 	return r->part_len > RECORD_HEADER &&
 	       r->part_len == tlssf_record_len(r->part);
@@ -78,7 +78,7 @@ static bool part_complete(const struct resend *r)
  * Does a KeyUpdate message begin in this record? Messages lie back to back
  * and may reach into the next record.
  */
-static bool has_key_update(struct resend *r, const unsigned char *p,
+static bool has_key_update(struct reseal *r, const unsigned char *p,
 			   size_t len)
 {
 	bool found = false;
@@ -111,20 +111,20 @@ static int fatal_alert(const struct opened *o, const unsigned char *plain)
 static int open_record(struct conn *c, const unsigned char *rec, size_t len)
 {
 	struct takeover *t = c->takeover;
-	struct resend *r = &t->resend;
-	unsigned char *plain = tlssf_plain_take();
+	struct reseal *r = &t->resend;
+	unsigned char *plain = tlssf_plaintext_buffer_get();
 	struct opened o;
 
 	if (!plain)
 		return -ENOMEM;
 	r->plain = plain;
 	if (len > PART_MAX ||
-	    tlssf_record_open(&t->library.key, t->library.aead, rec, len,
+	    tlssf_record_decrypt(&t->library.key, t->library.aead, rec, len,
 			      plain, &o))
-		return tlssf_conn_end(c, TLSSF_REASON_TLS);
+		return tlssf_conn_end_with_alert(c, TLSSF_REASON_TLS);
 	t->library.key.seq++;
 	if (o.padded && !(c->conf && c->conf->options.drop_padding))
-		return tlssf_conn_end(c, TLSSF_REASON_PADDING);
+		return tlssf_conn_end_with_alert(c, TLSSF_REASON_PADDING);
 	r->len = o.len;
 	r->sent = 0;
 	r->type = o.type;
@@ -138,7 +138,7 @@ static int open_record(struct conn *c, const unsigned char *rec, size_t len)
 /* ---- to the kernel ---- */
 
 /* The rest waits in a place of its size; what is queued need not. */
-static int keep(struct conn *c, struct resend *r, int err)
+static int keep(struct conn *c, struct reseal *r, int err)
 {
 	size_t left = r->len - r->sent;
 	unsigned char *kept;
@@ -151,7 +151,7 @@ static int keep(struct conn *c, struct resend *r, int err)
 	}
 	kept = malloc(left + 1);
 	if (!kept)	/* part of it may be out */
-		return tlssf_conn_end(c, TLSSF_REASON_NO_MEMORY);
+		return tlssf_conn_end_with_alert(c, TLSSF_REASON_NO_MEMORY);
 	memcpy(kept, r->plain + r->sent, left);
 	drop_plain(r);
 	r->plain = r->kept = kept;
@@ -160,7 +160,7 @@ static int keep(struct conn *c, struct resend *r, int err)
 	return err;
 }
 
-static int give_to_kernel(struct conn *c, struct resend *r)
+static int give_to_kernel(struct conn *c, struct reseal *r)
 {
 	ssize_t n;
 
@@ -177,8 +177,8 @@ static int give_to_kernel(struct conn *c, struct resend *r)
 		if (n < 0)
 			return (int)n;
 		r->sent += (size_t)n;
-		tlssf_ktx_count(c, (uint64_t)n);
-		c->ktx->open = false;
+		tlssf_tx_add(c, (uint64_t)n);
+		c->tx->open = false;
 	}
 	return 0;
 }
@@ -187,36 +187,36 @@ static int give_to_kernel(struct conn *c, struct resend *r)
  * Sealed by us, it goes the way of all records of ours: behind those that are
  * queued, and "sent" when it is out.
  */
-static int give_to_queue(struct conn *c, struct resend *r)
+static int give_to_queue(struct conn *c, struct reseal *r)
 {
 	int err = 0;
 
 	if (!r->sealed)
-		err = tlssf_bridge_seal(c->bridge, &c->takeover->ours, r->type,
+		err = tlssf_queue_encrypt(c->bridge, &c->takeover->ours, r->type,
 					r->plain, r->len);
 	if (err)
 		return err;
 	r->sealed = true;
-	err = tlssf_bridge_drain(c->bridge);
+	err = tlssf_queue_send(c->bridge);
 	return err == WOULD_BLOCK ? -EAGAIN : err;
 }
 
-static int give(struct conn *c, struct resend *r)
+static int give(struct conn *c, struct reseal *r)
 {
 	return c->kernel_tx ? give_to_kernel(c, r) : give_to_queue(c, r);
 }
 
 /* What the library's own record means for us. */
-static int after(struct conn *c, struct resend *r)
+static int after(struct conn *c, struct reseal *r)
 {
-	int err = r->rekeys ? tlssf_takeover_rekey(c) : 0;
+	int err = r->rekeys ? tlssf_keys_commit_update(c) : 0;
 
 	drop_plain(r);
 	free(r->part);
 	r->part = NULL;
 	r->busy = r->held = r->rekeys = r->sealed = r->key_first = false;
 	if (r->fatal_alert >= 0)
-		tlssf_conn_fatal_alert(c, r->fatal_alert);
+		tlssf_conn_on_fatal_alert_sent(c, r->fatal_alert);
 	if (!err)
 		return 0;
 	/* the peer waits for the new key, the kernel has the old one */
@@ -227,32 +227,32 @@ static int after(struct conn *c, struct resend *r)
 /* Asked before each piece that goes to the socket, and only then. */
 static int alive(const struct conn *c)
 {
-	return c->kernel_tx ? tlssf_ktx_alive(c) : 0;
+	return c->kernel_tx ? tlssf_tx_socket_alive(c) : 0;
 }
 
 static int prepare_rekey(struct conn *c)
 {
-	return tlssf_takeover_prepare_rekey(c) ?
-	       tlssf_conn_end(c, TLSSF_REASON_REKEY) : 0;
+	return tlssf_keys_prepare_update(c) ?
+	       tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY) : 0;
 }
 
 static int start(struct conn *c, const unsigned char *rec, size_t len)
 {
-	struct resend *r = &c->takeover->resend;
+	struct reseal *r = &c->takeover->resend;
 	int err = open_record(c, rec, len);
 
 	if (err)
 		return err;
-	r->key_first = tlssf_takeover_left(c) <= KEY_RESERVE;
+	r->key_first = tlssf_keys_records_left(c) <= KEY_RESERVE;
 	if (!r->rekeys)
 		return 0;
-	return tlssf_conn_key_update(c) ? prepare_rekey(c) : -EPROTO;
+	return tlssf_conn_on_key_update(c) ? prepare_rekey(c) : -EPROTO;
 }
 
 /* The key must not protect the record: a KeyUpdate of our own goes first. */
-static int new_key_first(struct conn *c, struct resend *r)
+static int new_key_first(struct conn *c, struct reseal *r)
 {
-	int err = tlssf_takeover_new_key(c);
+	int err = tlssf_keys_send_own_update(c);
 
 	if (err)
 		return err;
@@ -266,7 +266,7 @@ static int new_key_first(struct conn *c, struct resend *r)
  */
 static ssize_t take_in(struct conn *c, const unsigned char *in, size_t len)
 {
-	struct resend *r = &c->takeover->resend;
+	struct reseal *r = &c->takeover->resend;
 	ssize_t n;
 	int err;
 
@@ -285,7 +285,7 @@ static ssize_t take_in(struct conn *c, const unsigned char *in, size_t len)
 
 static int finish(struct conn *c)
 {
-	struct resend *r = &c->takeover->resend;
+	struct reseal *r = &c->takeover->resend;
 	int err = alive(c);
 
 	if (!err && r->key_first)
@@ -302,7 +302,7 @@ static bool passes(ssize_t err)
 	return err == -EAGAIN || err == -ENOMEM || err == -ENOBUFS;
 }
 
-int tlssf_resend_flush(struct conn *c)
+int tlssf_reseal_flush(struct conn *c)
 {
 	if (!c->takeover->resend.held)
 		return 0;
@@ -310,10 +310,10 @@ int tlssf_resend_flush(struct conn *c)
 }
 
 /* How much of `in` is done with, or -errno; -EAGAIN: come again with it. */
-ssize_t tlssf_resend(struct conn *c, const unsigned char *in, size_t len)
+ssize_t tlssf_reseal(struct conn *c, const unsigned char *in, size_t len)
 {
-	struct resend *r = &c->takeover->resend;
-	ssize_t n = tlssf_resend_flush(c);
+	struct reseal *r = &c->takeover->resend;
+	ssize_t n = tlssf_reseal_flush(c);
 
 	if (!n && !r->busy)
 		n = take_in(c, in, len);
@@ -321,7 +321,7 @@ ssize_t tlssf_resend(struct conn *c, const unsigned char *in, size_t len)
 		return n;
 	n = finish(c);
 	if (passes(n) && r->type == RECORD_HANDSHAKE &&
-	    tl_holds_back(c->ssl)) {
+	    tl_defers_post_handshake(c->ssl)) {
 		r->held = true;
 		n = 0;
 	}
@@ -335,7 +335,7 @@ static bool lacks_memory(enum tl_result res)
 	return res == TL_SYSCALL && (errno == ENOMEM || errno == ENOBUFS);
 }
 
-int tlssf_conn_library(struct conn *c, enum tl_result res)
+int tlssf_conn_tls_result(struct conn *c, enum tl_result res)
 {
 	if (res == TL_WANT_READ)
 		return TLSSF_WANT_READ;
@@ -349,9 +349,9 @@ int tlssf_conn_library(struct conn *c, enum tl_result res)
 /* Does the library wait for us? It and filters above may say otherwise. */
 static enum tl_result go_on(struct conn *c)
 {
-	unsigned int before = tlssf_bridge_asked(c->bridge);
-	enum tl_result res = tl_continue(c->ssl);
-	bool asked = tlssf_bridge_asked(c->bridge) != before;
+	unsigned int before = tlssf_bridge_io_calls(c->bridge);
+	enum tl_result res = tl_drive_post_handshake(c->ssl);
+	bool asked = tlssf_bridge_io_calls(c->bridge) != before;
 	bool on_top = tlssf_bridge_on_top(c);
 
 	/* a failed one answers for ever what it answered last */
@@ -359,16 +359,16 @@ static enum tl_result go_on(struct conn *c)
 		return TL_FATAL;
 	/* not every filter hands on why the one below it could not flush */
 	if (res == TL_SYSCALL && !on_top && asked &&
-	    tlssf_bridge_pending(c->bridge))
+	    tlssf_bridge_write_pending(c->bridge))
 		return TL_WANT_WRITE;
 	return res;
 }
 
 /* A post-handshake message of the library's, or an answer that it owes. */
-int tlssf_conn_finish_flight(struct conn *c)
+int tlssf_conn_finish_post_handshake(struct conn *c)
 {
 	/* one of its messages can wait in the bridge, not two */
-	int r = c->takeover ? tlssf_resend_flush(c) : 0;
+	int r = c->takeover ? tlssf_reseal_flush(c) : 0;
 	enum tl_result res;
 
 	if (r)
@@ -379,6 +379,6 @@ int tlssf_conn_finish_flight(struct conn *c)
 	/* OpenSSL 3.2 and later, and a kernel that keeps its key */
 	if ((res == TL_FATAL || res == TL_SYSCALL) && !lacks_memory(res) &&
 	    c->kernel_tx && !c->takeover && c->key_update_breaks)
-		tlssf_conn_end(c, TLSSF_REASON_REKEY);
-	return res == TL_OK ? 0 : tlssf_conn_library(c, res);
+		tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY);
+	return res == TL_OK ? 0 : tlssf_conn_tls_result(c, res);
 }

@@ -51,13 +51,13 @@ static int try_numbers(struct kernel_key *key, const struct sample *s,
 	struct opened o;
 	int found = -1;
 
-	if (tl_aead_new(&aead, key->cipher, key->key))
+	if (tl_aead_new_decryptor(&aead, key->cipher, key->key))
 		return TLSSF_REASON_KEY_SCHEDULE;
 	for (key->seq = from; key->seq < to && found < 0; key->seq++) {
 		if (tlssf_record_may_begin(key, aead, s->rec, s->rec_len,
 					   s->plain + start,
 					   s->plain_len - start) &&
-		    !tlssf_record_open(key, aead, s->rec, s->rec_len, s->room,
+		    !tlssf_record_decrypt(key, aead, s->rec, s->rec_len, s->room,
 				       &o))
 			found = judge(s, &o);
 	}
@@ -107,11 +107,11 @@ static bool last_record(const unsigned char *in, size_t len, struct sample *s)
 	return len > RECORD_HEADER && len == tlssf_record_len(in);
 }
 
-void tlssf_takeover_observe(struct conn *c, const unsigned char *plain,
+void tlssf_sample_find_sequence(struct conn *c, const unsigned char *plain,
 			    size_t plain_len, const unsigned char *sealed,
 			    size_t sealed_len, unsigned char *room)
 {
-	struct observed *o = &c->observed;
+	struct sample_result *o = &c->observed;
 	struct sample s = { .plain = plain, .plain_len = plain_len,
 			    .room = room };
 	int found = TLSSF_REASON_SEQUENCE_NOT_FOUND;
@@ -128,11 +128,11 @@ void tlssf_takeover_observe(struct conn *c, const unsigned char *plain,
 	if (found < 0)
 		found = TLSSF_REASON_SEQUENCE_NOT_FOUND;
 	/* too short a record to tell */
-	if (!found && plain_len < OBSERVE_LEN && tl_small_fragments(c->ssl))
+	if (!found && plain_len < SAMPLE_LEN && tl_small_fragments(c->ssl))
 		found = TLSSF_REASON_MAX_FRAGMENT;
 	c->observed_why = (uint8_t)found;
 	c->observed_valid = true;
-	tlssf_bridge_observe(c->bridge);
+	tlssf_bridge_reset_wrote(c->bridge);
 	tlssf_trace(c->ssl, "takeover: sequence number %llu: %s",
 		    (unsigned long long)o->next_seq,
 		    tlssf_reason_name(found));

@@ -30,12 +30,12 @@ static void free_keys(struct takeover *t)
 	tlssf_generation_drop(&t->library_next);
 	tlssf_generation_drop(&t->ours);
 	tlssf_generation_drop(&t->ours_next);
-	tlssf_resend_free(&t->resend);
+	tlssf_reseal_free(&t->resend);
 	explicit_bzero(t, sizeof(*t));
 	free(t);
 }
 
-void tlssf_takeover_forget(struct conn *c)
+void tlssf_keys_wipe(struct conn *c)
 {
 	explicit_bzero(c->secret, sizeof(c->secret));
 	c->secret_len = 0;
@@ -56,13 +56,13 @@ static void set_start(const struct conn *c, struct kernel_key *key)
 	tlssf_next_nonce(key);
 }
 
-static struct takeover *prepare(const struct conn *c, enum use use)
+static struct takeover *prepare(const struct conn *c, enum key_use use)
 {
 	struct takeover *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return NULL;
-	if (tlssf_generation_make(c, c->secret, TO_OPEN, &t->library) ||
+	if (tlssf_generation_make(c, c->secret, KEY_DECRYPT, &t->library) ||
 	    tlssf_generation_make(c, c->secret, use, &t->ours) ||
 	    !c->socket) {
 		free_keys(t);
@@ -102,15 +102,15 @@ static int confirm(struct conn *c)
 
 	c->kernel_tx = true;
 	c->key_update_breaks = c->info.version == TLS13 &&
-			       !tlssf_conn_kernel_rekeys(c);
-	right = tlssf_ktx_start(c, true) == 0 && c->ktx->first_seq == key->seq;
+			       !tlssf_kernel_can_rekey(c);
+	right = tlssf_tx_open(c, true) == 0 && c->tx->first_seq == key->seq;
 	explicit_bzero(key, sizeof(*key));
 	if (!right) {
 		tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 		return TLSSF_REASON_TLS;
 	}
 	tlssf_trace(c->ssl, "takeover: the kernel seals from record %llu on",
-		    (unsigned long long)c->ktx->first_seq);
+		    (unsigned long long)c->tx->first_seq);
 	return TLSSF_REASON_NONE;
 }
 
@@ -127,14 +127,14 @@ static int give(const struct conn *c, const struct kernel_key *key)
 	return r ? refusal(r) : TLSSF_REASON_NONE;
 }
 
-int tlssf_takeover_install(struct conn *c)
+int tlssf_takeover_to_kernel(struct conn *c)
 {
-	struct takeover *t = prepare(c, TO_GIVE);
+	struct takeover *t = prepare(c, KEY_EXPORT);
 	int why;
 
 	if (!t)
 		return TLSSF_REASON_KEY_SCHEDULE;
-	why = tlssf_ktx_make(c) ? TLSSF_REASON_NO_MEMORY
+	why = tlssf_tx_allocate(c) ? TLSSF_REASON_NO_MEMORY
 				: give(c, &t->ours.key);
 	if (why) {
 		free_keys(t);
@@ -145,9 +145,9 @@ int tlssf_takeover_install(struct conn *c)
 }
 
 /* Nobody seals but we. */
-int tlssf_takeover_keep(struct conn *c)
+int tlssf_takeover_to_userspace(struct conn *c)
 {
-	struct takeover *t = prepare(c, TO_SEAL);
+	struct takeover *t = prepare(c, KEY_ENCRYPT);
 
 	if (!t)
 		return TLSSF_REASON_KEY_SCHEDULE;
@@ -161,32 +161,32 @@ int tlssf_takeover_keep(struct conn *c)
  * A record that is opened, and a key schedule, cost something; and there must
  * be enough left for a record that tells all, and for one that profits.
  */
-bool tlssf_takeover_pays(const struct conn *c, const struct stream *s)
+bool tlssf_takeover_worth_it(const struct conn *c, const struct stream *s)
 {
 	uint64_t left = s->total - s->done, from = WORTH_IT;
 
 	if (c->conf && c->conf->options.takeover_from)
 		from = c->conf->options.takeover_from;
-	return left > OBSERVE_LEN && left + c->bytes >= from;
+	return left > SAMPLE_LEN && left + c->bytes >= from;
 }
 
 /* What was observed, is it nothing to build on? Another record is no better. */
-int tlssf_takeover_refused(const struct conn *c)
+int tlssf_sample_rejected_why(const struct conn *c)
 {
 	return c->observed_valid ? c->observed_why : TLSSF_REASON_NONE;
 }
 
 /* Is what was observed still the last record, and no other begun? */
-bool tlssf_takeover_ready(const struct conn *c)
+bool tlssf_sample_is_current(const struct conn *c)
 {
-	return c->observed_valid && !tlssf_conn_ahead(c) &&
+	return c->observed_valid && !tlssf_unreported_bytes(c) &&
 	       !tl_renegotiates(c->ssl) &&	/* with the library's keys */
-	       !tlssf_bridge_wrote(c->bridge) &&
-	       !tlssf_bridge_pending(c->bridge);
+	       !tlssf_bridge_wrote_since_sample(c->bridge) &&
+	       !tlssf_bridge_write_pending(c->bridge);
 }
 
 /* Without the write secret there is no key: TLSSF_REASON_NONE, or why not. */
-int tlssf_takeover_lacks(const struct conn *c)
+int tlssf_secret_unavailable_reason(const struct conn *c)
 {
 	if (c->info.version < TLS13 || c->secret_len == c->info.hash_len)
 		return TLSSF_REASON_NONE;

@@ -70,7 +70,7 @@ int tl_ctx_check(const struct ssl_ctx_st *ctx);
 struct ctx_conf *tl_ctx_conf(const struct ssl_ctx_st *ctx); /* or NULL */
 int tl_ctx_set_conf(struct ssl_ctx_st *ctx, struct ctx_conf *conf);
 /* Install our key log callback in front of the one that is there. */
-void tl_ctx_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf);
+void tl_ctx_install_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf);
 bool tl_ctx_ktls(const struct ssl_ctx_st *ctx);	/* SSL_OP_ENABLE_KTLS */
 void tl_ctx_set_ktls(struct ssl_ctx_st *ctx, bool on);
 
@@ -114,9 +114,9 @@ bool tl_ready(struct ssl_st *ssl);	/* handshake done, not early data */
 bool tl_new_handshake(struct ssl_st *ssl);	/* a first one, under way */
 bool tl_renegotiates(struct ssl_st *ssl);	/* requested, not done */
 /* A post-handshake message is unfinished, or an answer is due. */
-bool tl_flight_waits(struct ssl_st *ssl);
+bool tl_post_handshake_pending(struct ssl_st *ssl);
 /* The library may defer post-handshake messages to the next SSL_write(). */
-bool tl_holds_back(const struct ssl_st *ssl);
+bool tl_defers_post_handshake(const struct ssl_st *ssl);
 bool tl_write_pending(struct ssl_st *ssl);	/* SSL_write() unfinished */
 bool tl_sent_shutdown(const struct ssl_st *ssl);
 bool tl_lives(struct ssl_st *ssl);	/* false: inside SSL_free() */
@@ -125,7 +125,7 @@ bool tl_lives(struct ssl_st *ssl);	/* false: inside SSL_free() */
 
 enum tl_result tl_write(struct ssl_st *ssl, const void *buf, size_t len,
 			size_t *done);
-enum tl_result tl_continue(struct ssl_st *ssl);	/* post-handshake messages */
+enum tl_result tl_drive_post_handshake(struct ssl_st *ssl);	/* post-handshake messages */
 enum tl_result tl_shutdown(struct ssl_st *ssl);
 /* Request a KeyUpdate of our side that asks nothing of the peer. */
 int tl_key_update(struct ssl_st *ssl);
@@ -137,7 +137,7 @@ const char *tl_library(void);		/* name and version, at run time */
 bool tl_library_ktls(void);		/* built with kernel TLS */
 bool tl_library_rekey(void);		/* its kernel TLS follows KeyUpdate */
 bool tl_option_ktls(const struct ssl_st *ssl);	/* SSL_OP_ENABLE_KTLS */
-bool tl_kernel_tx(struct ssl_st *ssl);	/* its keys are in the kernel */
+bool tl_library_offloads(struct ssl_st *ssl);	/* its keys are in the kernel */
 ssize_t tl_sendfile(struct ssl_st *ssl, int fd, uint64_t off, size_t len);
 
 /* ---- keys of a connection: 0 or -errno ---- */
@@ -161,9 +161,9 @@ int tl_hkdf_expand(const unsigned char *secret, size_t secret_len,
 struct tl_aead;
 
 /* One AEAD key for decryption: 0, -ENOTSUP (cipher), -ENOMEM. */
-int tl_aead_new(struct tl_aead **aead, int cipher, const unsigned char *key);
+int tl_aead_new_decryptor(struct tl_aead **aead, int cipher, const unsigned char *key);
 /* The same for encryption. */
-int tl_aead_new_sealer(struct tl_aead **aead, int cipher,
+int tl_aead_new_encryptor(struct tl_aead **aead, int cipher,
 		       const unsigned char *key);
 void tl_aead_free(struct tl_aead *aead);	/* wipes the key; NULL: nothing */
 /* Encrypt in place; there must be room for the tag behind. 0, -errno. */

@@ -32,7 +32,7 @@ void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
 	(void)ctx, (void)on;
 }
 
-bool tl_kernel_tx(SSL *ssl)
+bool tl_library_offloads(SSL *ssl)
 {
 	(void)ssl;
 	return false;
@@ -87,7 +87,7 @@ bool tl_keylog_ours(const SSL *ssl)
 	return SSL_CTX_get_keylog_callback(SSL_get_SSL_CTX(ssl)) == keylog;
 }
 
-void tl_ctx_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
+void tl_ctx_install_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
 {
 	void (*there)(const SSL *, const char *) =
 		SSL_CTX_get_keylog_callback(ctx);
@@ -111,13 +111,13 @@ bool tl_new_handshake(SSL *ssl)
 }
 
 /* What is queued waits inside, not half-way out. */
-bool tl_flight_waits(SSL *ssl)
+bool tl_post_handshake_pending(SSL *ssl)
 {
 	(void)ssl;
 	return false;
 }
 
-bool tl_holds_back(const SSL *ssl)
+bool tl_defers_post_handshake(const SSL *ssl)
 {
 	return SSL_version(ssl) == TLS1_3_VERSION;
 }
@@ -220,7 +220,7 @@ enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 }
 
 /* An SSL_write() of nothing sends what was queued. */
-enum tl_result tl_continue(SSL *ssl)
+enum tl_result tl_drive_post_handshake(SSL *ssl)
 {
 	static const char nothing[1];
 	int r;

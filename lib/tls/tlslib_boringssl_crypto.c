@@ -102,7 +102,7 @@ static bool set_peek(struct tl_aead *a, int cipher)
 	return a->peek && EVP_DecryptInit_ex(a->peek, ctr, NULL, a->key, NULL);
 }
 
-int tl_aead_new(struct tl_aead **aead, int cipher, const unsigned char *key)
+int tl_aead_new_decryptor(struct tl_aead **aead, int cipher, const unsigned char *key)
 {
 	const EVP_AEAD *type = aead_of(cipher);
 	struct tl_aead *a;
@@ -125,10 +125,10 @@ int tl_aead_new(struct tl_aead **aead, int cipher, const unsigned char *key)
 }
 
 /* One context does both. */
-int tl_aead_new_sealer(struct tl_aead **aead, int cipher,
+int tl_aead_new_encryptor(struct tl_aead **aead, int cipher,
 		       const unsigned char *key)
 {
-	return tl_aead_new(aead, cipher, key);
+	return tl_aead_new_decryptor(aead, cipher, key);
 }
 
 void tl_aead_free(struct tl_aead *a)

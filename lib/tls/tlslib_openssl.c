@@ -81,7 +81,7 @@ bool tl_keylog_ours(const SSL *ssl)
 	return SSL_CTX_get_keylog_callback(SSL_get_SSL_CTX(ssl)) == keylog;
 }
 
-void tl_ctx_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
+void tl_ctx_install_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
 {
 	SSL_CTX_keylog_cb_func there = SSL_CTX_get_keylog_callback(ctx);
 
@@ -117,7 +117,7 @@ void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
 		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS);
 }
 
-bool tl_kernel_tx(SSL *ssl)
+bool tl_library_offloads(SSL *ssl)
 {
 	BIO *bio = SSL_get_wbio(ssl);
 
@@ -157,7 +157,7 @@ bool tl_ready(SSL *ssl)
 }
 
 /* After the handshake: whatever the state machine is in the middle of. */
-bool tl_flight_waits(SSL *ssl)
+bool tl_post_handshake_pending(SSL *ssl)
 {
 	if (SSL_get_key_update_type(ssl) != SSL_KEY_UPDATE_NONE)
 		return true;
@@ -165,8 +165,8 @@ bool tl_flight_waits(SSL *ssl)
 	       !tl_new_handshake(ssl);
 }
 
-/* All is sent at once, or tl_flight_waits(). */
-bool tl_holds_back(const SSL *ssl)
+/* All is sent at once, or tl_post_handshake_pending(). */
+bool tl_defers_post_handshake(const SSL *ssl)
 {
 	(void)ssl;
 	return false;
@@ -287,7 +287,7 @@ enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 	return r > 0 ? TL_OK : tl_result_of(ssl, r);
 }
 
-enum tl_result tl_continue(SSL *ssl)
+enum tl_result tl_drive_post_handshake(SSL *ssl)
 {
 	int type = SSL_get_key_update_type(ssl);
 	int r;

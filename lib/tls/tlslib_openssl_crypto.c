@@ -151,12 +151,12 @@ static int new_aead(struct tl_aead **aead, int cipher,
 	return r;
 }
 
-int tl_aead_new(struct tl_aead **aead, int cipher, const unsigned char *key)
+int tl_aead_new_decryptor(struct tl_aead **aead, int cipher, const unsigned char *key)
 {
 	return new_aead(aead, cipher, key, false);
 }
 
-int tl_aead_new_sealer(struct tl_aead **aead, int cipher,
+int tl_aead_new_encryptor(struct tl_aead **aead, int cipher,
 		       const unsigned char *key)
 {
 	return new_aead(aead, cipher, key, true);
