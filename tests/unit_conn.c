@@ -187,10 +187,10 @@ static void check_verdict(int err, int reason, bool dead, int told)
 	ck_assert_int_eq(errno, told);
 	ck_assert_int_eq(c.err, told);
 	ck_assert_int_eq(c.error, reason);
-	ck_assert_int_eq(c.dead, dead);
+	ck_assert_int_eq(tlssf_failed(&c), dead);
 	/* the first end is the end */
 	tlssf_conn_die(&c, TLSSF_REASON_REKEY, EPROTO);
-	ck_assert_int_eq(c.dead, true);
+	ck_assert_int_eq(tlssf_failed(&c), true);
 	ck_assert_int_eq(errno, dead ? told : EPROTO);
 	ck_assert_int_eq(c.error, dead ? reason : TLSSF_REASON_REKEY);
 }

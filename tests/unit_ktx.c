@@ -75,7 +75,7 @@ struct conn start(const struct kind *k, uint64_t queued)
 
 void seal(struct conn *c, uint64_t plain, unsigned int records)
 {
-	tlssf_tx_add(c, plain);
+	tlssf_tx_sent(c, plain, c->tx->open);
 	sock.seq += records;
 }
 
@@ -90,7 +90,7 @@ START_TEST(zero_only_when_all_is_in_tcp)
 	assert_drain(&c, 0);
 	seal(&c, 100, 1);
 	for (uint64_t i = 0; i < wire; i++, sock.tcp.in_tcp++)
-		assert_drain(&c, WOULD_BLOCK);
+		assert_drain(&c, -EAGAIN);
 	assert_drain(&c, 0);
 	sock.tcp.in_tcp--;	/* a look that is too low changes nothing */
 	assert_drain(&c, 0);
@@ -100,9 +100,9 @@ START_TEST(zero_only_when_all_is_in_tcp)
 	sock.tcp.queued = 1u << 20;
 	sock.tcp.in_tcp += 3 * RECORD_MAX + 7 + 4 * k->overhead - 1;
 	script_advance(1000);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(1000);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	sock.tcp.in_tcp++;
 	assert_drain(&c, 0);
 	ck_assert(c.tx->exact);
@@ -117,7 +117,7 @@ START_TEST(records_count_without_plaintext)
 	struct conn c = start(k, 0);
 
 	seal(&c, 0, 1);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	sock.tcp.in_tcp += k->overhead;
 	assert_drain(&c, 0);
 }
@@ -145,12 +145,12 @@ START_TEST(inexact_needs_two_idle_looks)
 	ck_assert(!c.tx->exact);
 	for (int i = 0; i < 5; i++) {	/* not idle, however long */
 		script_advance(1000);
-		assert_drain(&c, WOULD_BLOCK);
+		assert_drain(&c, -EAGAIN);
 	}
 	sock.tcp.queued = 0;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(24);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(1);
 	seal(&c, 5, 1);		/* went into TCP before the second look */
 	assert_drain(&c, 0);
@@ -158,9 +158,9 @@ START_TEST(inexact_needs_two_idle_looks)
 	ck_assert(c.tx->exact);
 	assert_drain(&c, 0);
 	seal(&c, 1000, 1);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(1000);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	sock.tcp.in_tcp += 1000 + k->overhead;
 	assert_drain(&c, 0);
 	ck_assert_uint_eq(tlssf_tx_records(&c), 2);	/* since attach */
@@ -174,16 +174,16 @@ START_TEST(movement_between_looks_starts_anew)
 	sock.tcp.queued = 0;
 	for (int i = 0; i < 5; i++) {	/* bytes came and went */
 		sock.tcp.in_tcp += 100;
-		assert_drain(&c, WOULD_BLOCK);
+		assert_drain(&c, -EAGAIN);
 		script_advance(1000);
 	}
 	sock.tcp.queued = 1;		/* one is here now */
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(1000);
 	sock.tcp.queued = 0;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(24);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(1);
 	assert_drain(&c, 0);
 }
@@ -197,10 +197,10 @@ START_TEST(foreign_bytes_make_it_inexact)
 	seal(&c, 10, 1);
 	sock.tcp.in_tcp += 10 + k->overhead + 1;
 	sock.tcp.queued = 1;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	ck_assert(!c.tx->exact);
 	sock.tcp.queued = 0;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(25);
 	assert_drain(&c, 0);
 	ck_assert(c.tx->exact);
@@ -217,16 +217,16 @@ START_TEST(foreign_record_after_a_flush)
 	sock.tcp.in_tcp += 10 + k->overhead;
 	assert_drain(&c, 0);
 	sock.seq++;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(1000);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	sock.tcp.in_tcp += 500 + k->overhead;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(25);
 	assert_drain(&c, 0);
 	assert_drain(&c, 0);
 	sock.seq++;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 }
 END_TEST
 
@@ -282,7 +282,7 @@ START_TEST(options_are_set_and_read_back)
 	/* a new key changes neither, and half-full records are counted */
 	tlssf_tx_before_new_key(&c);
 	ck_assert(c.tx->zerocopy);
-	tlssf_tx_add(&c, 9000);
+	tlssf_tx_sent(&c, 9000, false);
 	ck_assert_uint_eq(c.tx->spent, 2 * 10 + 2);
 }
 END_TEST
@@ -315,7 +315,7 @@ START_TEST(records_of_all_keys_count)
 	sock.seq = 0;		/* of the new key */
 	seal(&c, 10, 4);
 	ck_assert_uint_eq(tlssf_tx_records(&c), 7);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	sock.tcp.in_tcp += 110 + 7 * kinds[0].overhead;
 	assert_drain(&c, 0);
 	ck_assert_uint_eq(tlssf_tx_records(&c), 7);
@@ -332,7 +332,7 @@ START_TEST(only_a_closed_socket_is_an_end)
 		seal(&c, 1, 1);
 		sock.tcp.state = state;
 		assert_drain(&c, state == TCP_CLOSE ? -EPIPE
-						    : WOULD_BLOCK);
+						    : -EAGAIN);
 		sock.tcp.in_tcp += 1 + kinds[0].overhead;
 		assert_drain(&c, 0);	/* nothing is held any more */
 	}
@@ -344,7 +344,7 @@ START_TEST(inexact_and_closed_is_an_end)
 	struct conn c = start(&kinds[0], 1);
 
 	sock.tcp.queued = 0;
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(1000);
 	sock.tcp.state = TCP_CLOSE;
 	assert_drain(&c, -EPIPE);

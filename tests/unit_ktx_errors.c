@@ -23,7 +23,7 @@ START_TEST(unknown_cipher_is_inexact)
 
 	c.info.kernel_cipher = -1;
 	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(25);
 	assert_drain(&c, 0);
 	ck_assert_uint_eq(tlssf_tx_records(&c), 0);
@@ -34,7 +34,7 @@ END_TEST
 static void assert_recovers(struct conn *c)
 {
 	ck_assert(!c->tx->exact);
-	assert_drain(c, WOULD_BLOCK);
+	assert_drain(c, -EAGAIN);
 	script_advance(25);
 	assert_drain(c, 0);
 	ck_assert(c->tx->exact);
@@ -52,7 +52,7 @@ static void fail_push(int err)
 	c.tx->open = true;
 	sock.push_err = err;
 	ck_assert_int_eq(tlssf_tx_close_record(&c), -err);
-	assert_drain(&c, again ? WOULD_BLOCK : -err);
+	assert_drain(&c, again ? -EAGAIN : -err);
 	ck_assert(c.tx->open);
 	ck_assert_uint_eq(script_count(CALL_tcp), looks);
 	sock.push_err = 0;
@@ -139,7 +139,7 @@ static void fail_number(int err)
 	sock.seq_err = err;
 	sock.tcp.queued = 1;
 	for (int i = 0; i < 3; i++) {
-		assert_drain(&c, WOULD_BLOCK);
+		assert_drain(&c, -EAGAIN);
 		script_advance(1000);
 	}
 	sock.tcp.queued = 0;
@@ -160,7 +160,7 @@ static void fail_restart(int err)
 
 	sock.tcp.queued = 0;
 	seal(&c, 10, 1);
-	assert_drain(&c, WOULD_BLOCK);
+	assert_drain(&c, -EAGAIN);
 	script_advance(25);
 	sock.seq_err = err;
 	assert_drain(&c, 0);

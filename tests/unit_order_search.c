@@ -153,7 +153,7 @@ START_TEST(keylog_replaced)
 	world_open(ROWS + TLS13_ROW, NULL);
 	ck_assert_int_eq(status().takeover, 0);
 	tl_conn(w.p.ssl)->secret_len = 0;	/* as if it had never come */
-	tl_conn(w.p.ssl)->examined = false;
+	tlssf_set_sealer(tl_conn(w.p.ssl), SEALER_UNKNOWN);
 	SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(w.p.ssl), NULL);
 	take_over_or_not(false, TLSSF_REASON_KEYLOG_REPLACED);
 }

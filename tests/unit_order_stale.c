@@ -328,7 +328,7 @@ START_TEST(key_update_after_fork)
 	ck_assert_int_eq(SSL_read(w.p.ssl, &c, 1), 1);
 	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
 	ERR_clear_error();
-	ck_assert(tl_conn(w.p.ssl)->takeover->resend.rekeys);
+	ck_assert(tl_conn(w.p.ssl)->takeover->reseal.rekeys);
 	w.p.wire.room = UNLIMITED;
 	keys = script_count(CALL_tls_tx_set);
 	pid = fork();

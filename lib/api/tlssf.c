@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The public calls: check, choose, send, return. */
+/* The public calls that concern a connection: check, send, return. */
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -7,14 +7,14 @@
 
 #include "connection.h"
 
-/* What a caller's struct must have at least; a job, all of version 0.1. */
+/* A caller's struct has these members at least; a job, all of version 0.1. */
 #define END_OF(type, member)	(offsetof(struct type, member) + sizeof(int))
 #define JOB_LEAST		END_OF(tlssf_job, then_flush)
 #define STATUS_LEAST		END_OF(tlssf_status, method)
 
 /* ---- waiting on a blocking socket ---- */
 
-/* False when SO_SNDTIMEO has run_blocking out. Never spins: every turn sleeps. */
+/* Sleep once. False: SO_SNDTIMEO, counted from `start`, has run out. */
 static bool wait_blocking(struct conn *c, uint64_t start)
 {
 	int limit = -1, slice = 1000;
@@ -32,7 +32,7 @@ static bool wait_blocking(struct conn *c, uint64_t start)
 	return true;
 }
 
-/* Run one step; on a blocking socket until it is through. */
+/* Run `step`; on a blocking socket again until it wants to write no more. */
 static int run_blocking(struct conn *c, int (*step)(struct conn *))
 {
 	uint64_t start = tlssf_sys.now_ms();
@@ -48,40 +48,42 @@ static int run_blocking(struct conn *c, int (*step)(struct conn *))
 	}
 }
 
-/* Sticky, but the alert that explains it goes out first. */
-static int dead_result(struct conn *c)
+/* The result of each call after a failure; a due alert is sent first. */
+static int failed_result(struct conn *c)
 {
-	int r = c->alert_due ? run_blocking(c, tlssf_conn_send_due_alert) : 0;
+	int r = c->life == LIFE_DEAD ? 0 :
+		run_blocking(c, tlssf_conn_send_due_alert);
 
 	return r == TLSSF_WANT_WRITE ? r : TLSSF_ERROR;
 }
 
 /* ---- sending ---- */
 
-/* May application data be sent now, and by which method? */
+/* May application data be sent now? 0, TLSSF_WANT_*, TLSSF_ERROR. */
 static int may_send(struct conn *c)
 {
 	int r = 0;
 
-	if (c->dead)
-		return dead_result(c);
+	if (tlssf_failed(c))
+		return failed_result(c);
 	if (tl_post_handshake_pending(c->ssl))
 		r = tlssf_conn_finish_post_handshake(c);
 	if (r)
-		return c->dead ? dead_result(c) : r;
+		return tlssf_failed(c) ? failed_result(c) : r;
 	if (tl_sent_shutdown(c->ssl))
 		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
-	if (tlssf_bridge_write_pending(c->bridge))
+	if (c->bridge->write_pending)
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
-	if (c->takeover && tl_defers_post_handshake(c->ssl))
+	if (tlssf_taken_over(c) && tl_defers_post_handshake(c->ssl))
 		r = tlssf_conn_finish_post_handshake(c);
 	if (r) {
-		/* ours to go on with, no SSL_write() of the application's */
-		tlssf_bridge_set_write_pending(c->bridge, false);
-		return c->dead ? dead_result(c) : r;
+		/* We go on with it; no SSL_write() has to be repeated. */
+		c->bridge->write_pending = false;
+		return tlssf_failed(c) ? failed_result(c) : r;
 	}
 	if (!c->method)
-		return tlssf_conn_fail(c, c->why_not[c->named], EOPNOTSUPP);
+		return tlssf_conn_fail(c, c->why_not[c->requested_method],
+				       EOPNOTSUPP);
 	return 0;
 }
 
@@ -113,12 +115,14 @@ static int send_by_method(struct conn *c, struct stream *s)
 		tlssf_trace(c->ssl, "%s: %llu bytes, result %d",
 			    tlssf_method_name(tlssf_method_in_force(c)),
 			    (unsigned long long)(s->done - before), r);
-	return r == TLSSF_ERROR && c->dead ? dead_result(c) : r;
+	return r == TLSSF_ERROR && tlssf_failed(c) ? failed_result(c) : r;
 }
 
-/* What every call leaves behind: errno of the failure, no library errors. */
+/* At the end of each call: errno of the failure, an empty error queue. */
 static int finish_call(const struct conn *c, int r)
 {
+	if (c)
+		tlssf_state_check(c);
 	tl_clear_errors();
 	if (r == TLSSF_ERROR && c)
 		errno = c->err;
@@ -126,8 +130,8 @@ static int finish_call(const struct conn *c, int r)
 }
 
 /*
- * Clamp to the file: 0 bytes left is no error. Bytes that were sealed before
- * the file was cut are on their way, and told whatever its size is now.
+ * Clamp the range to the file. Bytes that are encrypted already will leave and
+ * are reported, even if the file was truncated since.
  */
 static int open_range(struct conn *c, struct stream *s, off_t off, size_t len)
 {
@@ -184,7 +188,7 @@ static int check_job(struct conn *c, const struct tlssf_job *j)
 		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
 	if (!j->file_len || j->file_known ||
 	    j->done >= j->header_len + j->file_len ||
-	    c->unreported)	/* sealed bytes first, whatever the file is */
+	    c->unreported)	/* encrypted already: see open_range() */
 		return 0;
 	r = tlssf_sys.file_size(j->fd, &size);
 	if (r)
@@ -218,7 +222,7 @@ static int run_job(struct conn *c, struct tlssf_job *j)
 		return r;
 	if (s.short_file)
 		return tlssf_conn_fail(c, TLSSF_REASON_FILE_TRUNCATED, ENODATA);
-	/* max_per_call: the socket is writable, no event will come */
+	/* max_per_call is reached. The socket is writable: no edge comes. */
 	c->retry_ms = 1;
 	return TLSSF_WANT_WRITE;
 }
@@ -241,29 +245,31 @@ int tlssf_send_job(struct ssl_st *ssl, struct tlssf_job *job)
 
 static int drain_step(struct conn *c)
 {
-	int r = c->kernel_tx ? tlssf_kernel_drain(c)
-			     : tlssf_userspace_drain(c);
+	int r = tlssf_kernel_seals(c) ? tlssf_kernel_drain(c)
+				      : tlssf_userspace_drain(c);
 
 	if (!r)
 		c->backoff_ms = 0;
 	return r;
 }
 
-/* close_notify once, again only while its record is unfinished. */
+/* Send close_notify once; again only while its record is unfinished. */
 static int close_notify(struct conn *c)
 {
+	struct bridge *b = c->bridge;
 	enum tl_result res;
 
-	if (tl_sent_shutdown(c->ssl) != tlssf_bridge_write_pending(c->bridge))
+	if (tl_sent_shutdown(c->ssl) != b->write_pending)
 		return tl_sent_shutdown(c->ssl) ? 0 :
 		       tlssf_conn_fail(c, TLSSF_REASON_PENDING_WRITE, EBUSY);
 	res = tl_shutdown(c->ssl);
-	if (c->dead)
-		return dead_result(c);
-	if (res == TL_WANT_WRITE)	/* a BIO above us may have said so */
-		tlssf_bridge_set_write_pending(c->bridge, true);
-	if (res == TL_OK || (res != TL_FATAL && !tlssf_bridge_write_pending(c->bridge)
-			     && tl_sent_shutdown(c->ssl)))
+	if (tlssf_failed(c))
+		return failed_result(c);
+	/* A BIO above the bridge may want to write, too. */
+	if (res == TL_WANT_WRITE)
+		b->write_pending = true;
+	if (res == TL_OK || (res != TL_FATAL && !b->write_pending &&
+			     tl_sent_shutdown(c->ssl)))
 		return 0;
 	return tlssf_conn_tls_result(c, res);
 }
@@ -284,10 +290,10 @@ static int enter_and_run(struct ssl_st *ssl, int (*step)(struct conn *))
 	struct conn *c;
 	int r = tlssf_conn_enter(ssl, &c);
 
-	if (!r && c->kernel_tx && !c->dead)
-		r = tlssf_conn_result(c, tlssf_tx_same_socket(c));
+	if (!r && tlssf_kernel_seals(c) && !tlssf_failed(c))
+		r = tlssf_conn_io_result(c, tlssf_tx_same_socket(c));
 	if (!r)
-		r = c->dead ? dead_result(c) : run_blocking(c, step);
+		r = tlssf_failed(c) ? failed_result(c) : run_blocking(c, step);
 	return finish_call(c, r);
 }
 
@@ -301,17 +307,20 @@ int tlssf_shutdown(struct ssl_st *ssl)
 	return enter_and_run(ssl, shutdown_step);
 }
 
-/* ---- telling ---- */
+/* ---- status ---- */
 
-/* Why there is no faster method; of those that are not, ktls came closest. */
+/*
+ * Why there is no faster method. Of the methods that are not in force, ktls is
+ * the one that most connections could have.
+ */
 static int main_reason(const struct conn *c)
 {
-	if (c->kernel_tx)
+	if (tlssf_kernel_seals(c))
 		return TLSSF_REASON_NONE;
 	if (c->method == TLSSF_METHOD_KTLS)
 		return TLSSF_REASON_NOT_YET;
-	if (c->named != TLSSF_METHOD_AUTO)
-		return c->why_not[c->named];
+	if (c->requested_method != TLSSF_METHOD_AUTO)
+		return c->why_not[c->requested_method];
 	return c->why_not[TLSSF_METHOD_KTLS];
 }
 
@@ -319,7 +328,7 @@ static void describe_why_not(const struct conn *c, struct tlssf_status *st)
 {
 	for (int i = 0; i < TLSSF_METHOD_COUNT; i++)
 		st->why_not[i] = c->why_not[i];
-	if (c->method != TLSSF_METHOD_KTLS || c->kernel_tx)
+	if (c->method != TLSSF_METHOD_KTLS || tlssf_kernel_seals(c))
 		return;
 	st->why_not[TLSSF_METHOD_KTLS] = TLSSF_REASON_NOT_YET;
 	if (st->method)
@@ -340,9 +349,9 @@ static void describe_kernel(struct conn *c, struct tlssf_status *st)
 static void describe(struct conn *c, struct tlssf_status *st)
 {
 	st->error = c->error;
-	st->dead = c->dead;
+	st->dead = tlssf_failed(c);
 	st->retry_ms = c->retry_ms;
-	if (!c->examined) {
+	if (!tlssf_examined(c)) {
 		st->reason = c->error ? c->error : TLSSF_REASON_HANDSHAKE;
 		return;
 	}
@@ -352,19 +361,18 @@ static void describe(struct conn *c, struct tlssf_status *st)
 	st->version = c->info.version;
 	st->cipher = c->info.cipher;
 	st->cipher_name = tl_cipher_name(c->ssl);
-	st->takeover = c->takeover != NULL;
+	st->takeover = tlssf_taken_over(c);
 	st->bytes[TLSSF_METHOD_USERSPACE] = c->bytes;
 	st->calls = c->calls;
 	st->rekeys = c->rekeys;
 	st->buffered = c->buffered;
 	if (c->bridge)
-		st->records[TLSSF_METHOD_USERSPACE] =
-			tlssf_bridge_records(c->bridge);
-	if (c->kernel_tx)
+		st->records[TLSSF_METHOD_USERSPACE] = c->bridge->records;
+	if (tlssf_kernel_seals(c))
 		describe_kernel(c, st);
 }
 
-/* Attaches where the handshake is done, but is no failure where it is not. */
+/* An unfinished handshake is no failure of this call. */
 int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 {
 	struct tlssf_status st;
@@ -378,13 +386,14 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 	}
 	if (tlssf_conn_state(ssl, &c))
 		return finish_call(NULL, TLSSF_ERROR);
-	memset(&st, 0, sizeof(st));	/* where later members may lie, too */
+	memset(&st, 0, sizeof(st));	/* the padding, too */
 	st.cipher_name = "";
 	retry_ms = c->retry_ms;
-	if (!c->examined && tl_ready(ssl))
+	if (!tlssf_examined(c) && tl_ready(ssl))
 		tlssf_conn_enter(ssl, &c);
 	c->retry_ms = retry_ms;
 	describe(c, &st);
+	tlssf_state_check(c);
 	tlssf_abi_export(status, &st, sizeof(st));
 	return finish_call(NULL, 0);
 }
@@ -393,7 +402,7 @@ const char *tlssf_strerror(const struct ssl_st *ssl)
 {
 	const struct conn *c = ssl ? tl_conn(ssl) : NULL;
 
-	if (!c && errno == ELIBBAD)	/* of tlssf_ctx_init() */
+	if (!c && errno == ELIBBAD)	/* from tlssf_ctx_init() */
 		return tlssf_reason_text(TLSSF_REASON_WRONG_LIBRARY);
 	return c ? tlssf_reason_text(c->error) : strerror(errno);
 }

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Our filter BIO on the write side of every connection that we touch. It
+ * Our filter BIO, the bridge: the door through which the TLS library writes. It
+ * stands on the write side of every connection that we touch. What becomes of a
+ * record that the library writes is the bridge's mode (enum bridge_mode):
  *
- *   passes   the library's records on, remembering whether one is unfinished
- *            (then nothing else may be sent) and what the kernel was given;
- *   gathers  the records of our own SSL_write() calls into a batch that goes
- *            out in few large sends; what is left of it goes before anything
- *            else, so the order of records is the order of sealing;
- *   guards   a dead connection: every write fails as the first one did.
+ *   pass    the record goes to the BIO below, behind all that is queued. The
+ *           bridge notes whether the library's last record is unfinished, since
+ *           nothing else may be sent then.
+ *   gather  during a send of ours: the record goes to a batch.
+ *   reseal  after a takeover: the record is decrypted, and its content leaves
+ *           under the right sequence number (takeover/reseal.c).
+ *   fail    the connection has failed: the write fails with the same errno.
+ *   block   the bridge of a takeover was removed from its connection: records
+ *           of the library are stale, and no write passes any more.
+ *   orphan  there is no connection any more: everything passes.
  *
- * The BIO owns the struct bridge; the conn and the bridge point at each other
- * and either may go first.
+ * The BIO owns struct bridge. Bridge and connection point at each other, and
+ * either may be freed first.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,7 +29,7 @@
 
 #include "connection.h"
 
-/* Reserved in OpenSSL's bio.h, the same numbers from 3.0 to 4.0. */
+/* Numbers that OpenSSL's bio.h reserves; the same from 3.0 to 4.0. */
 enum {
 	CTRL_SET_KTLS = 72,
 	CTRL_GET_KTLS_SEND = 73,
@@ -32,8 +38,9 @@ enum {
 };
 
 /*
- * Nobody looks for it by type. Between OpenSSL's own types and those of
- * BIO_get_new_index(), which, when memory fails it once, fails for ever.
+ * A number between OpenSSL's own types and those of BIO_get_new_index(). That
+ * function is not used, since after one lack of memory it fails for ever. No
+ * code searches for the bridge by its type.
  */
 #define BRIDGE_TYPE	(BIO_TYPE_FILTER | (BIO_TYPE_START - 1))
 
@@ -48,38 +55,45 @@ static int refuse(int err)
 	return -1;
 }
 
-/*
- * SSL_clear() and a new handshake on the same BIO: a new life, in which the
- * library may or may not give its keys to the kernel.
- */
-void tlssf_bridge_on_new_handshake(struct bridge *b)
+/* SSL_set_SSL_CTX() may have replaced the SSL_CTX and freed the one before. */
+void tlssf_conn_refresh_conf(struct conn *c)
 {
-	tlssf_keys_wipe(b->conn);
-	b->renewed = true;
-	b->guard = 0;
-	b->pending = false;
-	b->records = 0;
-	tlssf_queue_discard(b);
-	b->conn->kernel_tx = false;
-	b->conn->examined = false;
+	c->conf = tl_conf(c->ssl);
 }
 
 /*
- * A KeyUpdate message (RFC 8446, 4.6.3) in its kernel TLS record, not a later
- * try of one that was let through.
+ * A new handshake, after SSL_clear(), makes a new connection of the same SSL and
+ * bridge. Whether the library gives its keys to the kernel is unknown again.
+ */
+void tlssf_bridge_on_new_handshake(struct bridge *b)
+{
+	struct conn *c = b->conn;
+
+	tlssf_keys_wipe(c);
+	tlssf_set_life(c, LIFE_OPEN);
+	tlssf_set_sealer(c, SEALER_UNKNOWN);
+	tlssf_set_sample(c, SAMPLE_NONE, TLSSF_REASON_NONE);
+	b->write_pending = false;
+	b->records = 0;
+	tlssf_queue_discard(b);
+}
+
+/*
+ * With kernel TLS the library writes a KeyUpdate as plaintext, after it has set
+ * the record type. A repeated write of one that was let through does not count.
  */
 static bool is_key_update(const struct bridge *b, const char *in, int len)
 {
-	return b->record_type == RECORD_HANDSHAKE && !b->pending && len == 5 &&
-	       !memcmp(in, "\x18\x00\x00\x01", 4);
+	return b->record_type == RECORD_HANDSHAKE && !b->write_pending &&
+	       tlssf_is_key_update(in, (size_t)len);
 }
 
 static void count_records(struct bridge *b, const unsigned char *in, int len)
 {
 	int at = 0;
 
-	while (at + 5 <= len) {
-		at += 5 + (in[at + 3] << 8 | in[at + 4]);
+	while (at + (int)RECORD_HEADER <= len) {
+		at += (int)tlssf_record_len(in + at);
 		b->records++;
 	}
 }
@@ -91,16 +105,16 @@ static int gather(struct bridge *b, const char *in, int len)
 	if (r)
 		return refuse(-r);
 	count_records(b, (const unsigned char *)in, len);
-	b->wrote = true;
+	b->wrote_since_sample = true;
 	return len;
 }
 
-/* Records sealed earlier go first; 0 when they are out. */
-static int queue_first(struct bridge *b)
+/* 0: all that is queued has left; else the result of the library's write. */
+static int send_queue_first(struct bridge *b)
 {
 	int r = tlssf_queue_send(b);
 
-	if (r == WOULD_BLOCK) {
+	if (r == -EAGAIN) {
 		BIO_set_retry_write(b->bio);
 		return -1;
 	}
@@ -111,21 +125,22 @@ static int queue_first(struct bridge *b)
 	return 0;
 }
 
-/* What the library does to its keys may depend on what we have not asked yet. */
+/* A message of the library's shows that its keys are in use: who has them? */
 static bool key_update_may_leave(struct conn *c)
 {
-	if (!c->examined && tlssf_conn_examine(c)) {
+	if (!tlssf_examined(c) && tlssf_conn_examine(c)) {
 		tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
 		return false;
 	}
 	return tlssf_conn_on_key_update(c);
 }
 
-static void fatal_alert_left(struct conn *c, int alert)
+static void fatal_alert_left(struct conn *c, int alert_code)
 {
-	if (!c->examined)
-		tlssf_conn_examine(c);	/* without memory the reason is vaguer */
-	tlssf_conn_on_fatal_alert_sent(c, alert);
+	/* Without memory for this, only the reason is less precise. */
+	if (!tlssf_examined(c))
+		tlssf_conn_examine(c);
+	tlssf_conn_on_fatal_alert_sent(c, alert_code);
 }
 
 static int pass(struct bridge *b, const char *in, int len)
@@ -139,66 +154,34 @@ static int pass(struct bridge *b, const char *in, int len)
 	BIO_copy_next_retry(b->bio);
 	if (n <= 0 && !BIO_should_retry(next)) {
 		tlssf_conn_io_error(b->conn, err ? err : EPIPE);
-		b->pending = true;	/* the library keeps the record */
+		b->write_pending = true;	/* the library keeps the record */
 		errno = err;
 		return -1;
 	}
-	if (n > 0 && b->conn->kernel_tx)
-		tlssf_tx_add(b->conn, (uint64_t)n);
-	b->pending = n < len;
-	if (b->pending)
+	if (n > 0 && tlssf_kernel_seals(b->conn))
+		tlssf_tx_sent(b->conn, (uint64_t)n, b->conn->tx->open);
+	b->write_pending = n < len;
+	if (b->write_pending)
 		return n;
-	b->wrote = true;
+	b->wrote_since_sample = true;
 	if (b->record_type == RECORD_ALERT && len == 2 && in[0] == ALERT_FATAL)
 		fatal_alert_left(b->conn, (unsigned char)in[1]);
 	b->record_type = 0;
 	return n;
 }
 
-/*
- * With its close_notify "sent" the library writes no more, by whatever BIO,
- * until SSL_clear(). SSL_shutdown() waits for the peer's then, so this is for
- * sockets that we cannot shut.
- */
-static void silence(SSL *ssl)
+static int queue_and_pass(struct bridge *b, const char *in, int len)
 {
-	SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_SENT_SHUTDOWN);
-}
-
-static bool can_shut(const struct conn *c)
-{
-	uint64_t id;
-
-	return tlssf_sys.process() == c->process && c->fd >= 0 &&
-	       tlssf_sys.socket_id(c->fd, &id) == 0 && id == c->socket;
-}
-
-/*
- * Taken out of a living connection after a takeover: what the library seals is
- * stale, its numbers are used up, and it must not get to the socket. If that is
- * ours to shut and still the same one, the direction ends here.
- */
-void tlssf_bridge_block_stale_writes(struct bridge *b)
-{
-	struct conn *c = b->conn;
-
-	if (!c || !c->takeover)
-		return;
-	b->severed = true;
-	if (!tl_lives(c->ssl)) {
-		tlssf_keys_wipe(c);
-		return;
+	if (send_queue_first(b)) {
+		b->write_pending = true;
+		return -1;
 	}
-	if (can_shut(c))
-		tlssf_sys.shutdown_write(c->fd);
-	else if (tlssf_conn_same_handshake(c))
-		silence(c->ssl);	/* else its keys are gone */
-	tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
-	tlssf_keys_wipe(c);
+	if (is_key_update(b, in, len) && !key_update_may_leave(b->conn))
+		return refuse(b->conn->err);
+	return pass(b, in, len);
 }
 
-/* The keys were taken over, and the library does not know. */
-static int resend(struct bridge *b, const char *in, int len)
+static int reseal(struct bridge *b, const char *in, int len)
 {
 	struct conn *c = b->conn;
 	ssize_t n;
@@ -206,15 +189,73 @@ static int resend(struct bridge *b, const char *in, int len)
 	if (tlssf_sys.process() != c->process)	/* the parent goes on */
 		return refuse(EPERM);
 	n = tlssf_reseal(c, (const unsigned char *)in, (size_t)len);
-	b->pending = n < 0;
+	b->write_pending = n < 0;
 	if (n >= 0)
 		return (int)n;
 	if (n == -EAGAIN) {
 		BIO_set_retry_write(b->bio);
-		return -1;	/* OpenSSL knows no other number */
+		return -1;	/* OpenSSL accepts only this number */
 	}
 	tlssf_conn_io_error(c, (int)-n);
 	return refuse((int)-n);
+}
+
+/* ---- a bridge that is removed after a takeover ---- */
+
+/*
+ * A library that believes that it has sent close_notify writes no more, by
+ * whatever BIO, until SSL_clear(). SSL_shutdown() would then wait for the peer's
+ * close_notify, so this is only for sockets that we cannot shut down.
+ */
+static void pretend_shutdown(SSL *ssl)
+{
+	SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_SENT_SHUTDOWN);
+}
+
+static bool can_shut_down(const struct conn *c)
+{
+	return tlssf_sys.process() == c->process && c->fd >= 0 &&
+	       tlssf_tx_same_socket(c) == 0;
+}
+
+void tlssf_bridge_block_stale_writes(struct bridge *b)
+{
+	struct conn *c = b->conn;
+	bool freed;
+
+	if (!c || !tlssf_taken_over(c))
+		return;
+	freed = !tl_lives(c->ssl);
+	b->blocked = true;
+	if (!freed && can_shut_down(c))
+		tlssf_sys.shutdown_write(c->fd);
+	else if (!freed && tlssf_conn_same_handshake(c))
+		pretend_shutdown(c->ssl);	/* else its keys are gone */
+	if (!freed)
+		tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
+	tlssf_keys_wipe(c);
+	tlssf_set_sealer(c, SEALER_NOBODY);
+}
+
+/* ---- the BIO's methods ---- */
+
+static void before_write(struct bridge *b)
+{
+	struct conn *c = b->conn;
+
+	b->io_calls++;
+	tlssf_conn_refresh_conf(c);
+	if (tlssf_examined(c) && tl_new_handshake(c->ssl))
+		tlssf_bridge_on_new_handshake(b);
+	tlssf_state_check(c);
+}
+
+static int write_to(BIO *next, BIO *bio, const char *in, int len)
+{
+	int n = BIO_write(next, in, len);
+
+	BIO_copy_next_retry(bio);
+	return n;
 }
 
 static int bridge_write(BIO *bio, const char *in, int len)
@@ -223,36 +264,26 @@ static int bridge_write(BIO *bio, const char *in, int len)
 	BIO *next = BIO_next(bio);
 
 	BIO_clear_retry_flags(bio);
-	if (!next && b)
-		tlssf_bridge_block_stale_writes(b); /* BoringSSL does not tell of BIO_pop() */
+	if (!next && b)	/* BoringSSL's BIO_pop() sends no control */
+		tlssf_bridge_block_stale_writes(b);
 	if (!next || !in || len <= 0)
 		return 0;
-	if (b && b->severed)
-		return refuse(EPERM);
-	if (!b || !b->conn) {
-		int n = BIO_write(next, in, len);
-
-		BIO_copy_next_retry(bio);
-		return n;
-	}
-	b->asked++;
-	/* SSL_set_SSL_CTX() may have freed the one before */
-	b->conn->conf = tl_conf(b->conn->ssl);
-	if (!b->renewed && tl_new_handshake(b->conn->ssl))
-		tlssf_bridge_on_new_handshake(b);
-	if (b->guard)
-		return refuse(b->guard);
-	if (b->conn->takeover)
-		return resend(b, in, len);
-	if (b->gathering)
+	if (b && b->conn && !b->blocked)
+		before_write(b);
+	switch (b ? tlssf_bridge_mode(b) : BRIDGE_ORPHAN) {
+	case BRIDGE_PASS:
+		return queue_and_pass(b, in, len);
+	case BRIDGE_GATHER:
 		return gather(b, in, len);
-	if (queue_first(b)) {
-		b->pending = true;
-		return -1;
+	case BRIDGE_RESEAL:
+		return reseal(b, in, len);
+	case BRIDGE_FAIL:
+		return refuse(b->conn->err);
+	case BRIDGE_BLOCK:
+		return refuse(EPERM);
+	default:
+		return write_to(next, bio, in, len);
 	}
-	if (is_key_update(b, in, len) && !key_update_may_leave(b->conn))
-		return refuse(b->guard);
-	return pass(b, in, len);
 }
 
 static int bridge_read(BIO *bio, char *out, int len)
@@ -274,14 +305,14 @@ static long flush(struct bridge *b, BIO *next)
 {
 	long r;
 
-	b->asked++;
+	b->io_calls++;
 	if (b->gathering)
 		return 1;
 	BIO_clear_retry_flags(b->bio);
-	/* a handshake message may wait here, see resend.c */
-	if (b->conn->takeover && !tlssf_queue_send(b))
+	/* After a takeover a handshake message may wait, see reseal.c. */
+	if (tlssf_taken_over(b->conn) && !tlssf_queue_send(b))
 		tlssf_reseal_flush(b->conn);
-	else if (!b->conn->takeover && queue_first(b))
+	else if (!tlssf_taken_over(b->conn) && send_queue_first(b))
 		return -1;
 	r = BIO_flush(next);
 	BIO_copy_next_retry(b->bio);
@@ -289,20 +320,24 @@ static long flush(struct bridge *b, BIO *next)
 }
 
 /*
- * Only a kernel that was seen to hold the keys counts: a BIO below that says
- * yes to everything would make the library write plaintext.
+ * The controls of OpenSSL's kernel TLS. After the handshake they pass only if
+ * the kernel is known to have the keys: a BIO below that answers every control
+ * with yes would make the library write plaintext.
  */
 static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 			void *ptr)
 {
-	if (b->conn->takeover || (!b->conn->kernel_tx && !b->renewed))
+	struct conn *c = b->conn;
+
+	if (c->sealer != SEALER_UNKNOWN &&
+	    c->sealer != SEALER_LIBRARY_IN_KERNEL)
 		return 0;
 	if (cmd == CTRL_SET_RECORD_TYPE)
 		b->record_type = (uint8_t)num;
 	if (cmd == CTRL_CLEAR_RECORD_TYPE)
 		b->record_type = 0;
-	if (cmd == CTRL_SET_KTLS && !b->renewed)
-		tlssf_tx_before_new_key(b->conn);
+	if (cmd == CTRL_SET_KTLS && c->sealer == SEALER_LIBRARY_IN_KERNEL)
+		tlssf_tx_before_new_key(c);
 	return BIO_ctrl(next, cmd, num, ptr);
 }
 
@@ -313,7 +348,7 @@ static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 
 	switch (cmd) {
 	case BIO_CTRL_POP:
-		if (b && ptr == bio)	/* not a buffer's above us */
+		if (b && ptr == bio)	/* not a BIO above is popped */
 			tlssf_bridge_block_stale_writes(b);
 		return 1;
 	case BIO_CTRL_PUSH:
@@ -353,13 +388,13 @@ static int bridge_destroy(BIO *bio)
 
 	if (b)
 		tlssf_bridge_block_stale_writes(b);
-	BIO_pop(bio);	/* or the one below would point back at us */
+	BIO_pop(bio);	/* else the BIO below would point back at this one */
 	if (!b)
 		return 1;
 	if (b->conn) {
 		tlssf_set_buffered(b->conn, 0);
 		b->conn->bridge = NULL;
-		/* records that the peer will miss: no later one can be right */
+		/* The peer could not decrypt records after the queued ones. */
 		if (tlssf_queue_has_bytes(b))
 			tlssf_conn_die(b->conn, TLSSF_REASON_IO, ECONNABORTED);
 	}
@@ -383,7 +418,7 @@ static BIO_METHOD *new_method(void)
 	return NULL;
 }
 
-/* Tried again after a failure: no pthread_once. */
+/* No pthread_once(): after a failure the next call tries again. */
 static const BIO_METHOD *method(void)
 {
 	if (bridge_method)
@@ -401,7 +436,7 @@ static int insert(struct conn *c)
 	struct bridge *b;
 	BIO *bio;
 
-	/* BoringSSL needs none for QUIC */
+	/* With QUIC, BoringSSL may have no BIO. */
 	if (!below || !method())
 		return -ENOMEM;
 	b = calloc(1, sizeof(*b));
@@ -413,7 +448,7 @@ static int insert(struct conn *c)
 	}
 	if (c->bridge)
 		tlssf_bridge_detach(c->bridge);
-	*b = (struct bridge){ .bio = bio, .conn = c, .renewed = true };
+	*b = (struct bridge){ .bio = bio, .conn = c };
 	BIO_set_data(bio, b);
 	SSL_set0_wbio(c->ssl, BIO_push(bio, below));
 	c->bridge = b;
@@ -429,6 +464,6 @@ void tlssf_bridge_detach(struct bridge *b)
 {
 	tlssf_queue_discard(b);
 	b->gathering = false;
-	b->severed = b->severed || b->conn->takeover;
+	b->blocked = b->blocked || tlssf_taken_over(b->conn);
 	b->conn = NULL;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending through a kernel that holds the keys, whoever gave them to it: the
- * file by sendfile(), bytes in memory by send(). The traps of both are closed
- * here: counts clamped to the file, open records pushed, and a look at the
- * connection's state before each call, because kernel TLS goes on "sending" to
- * a dead peer.
+ * Sending through a kernel that has the keys, whoever installed them: a file by
+ * sendfile(), bytes in memory by send(). What both do badly is avoided here: the
+ * count never exceeds the file, an open record is closed, and the connection's
+ * state is checked before, because kernel TLS accepts data for a closed
+ * connection.
  */
 #include <errno.h>
 #include <poll.h>
@@ -12,13 +12,13 @@
 #include "method.h"
 
 /*
- * Up to so many bytes of a file it costs less to copy them beside the header
- * than to make a second call for them; bench/kernel has counted it.
+ * A file of at most so many bytes costs less if it is copied behind the header
+ * than if it is sent by a second system call; bench/kernel measures it.
  */
 #define JOINED_FILE	2048u
 #define JOINED_MAX	4096u	/* with header and trailer */
 
-/* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
+/* tlssf_ctx_init() has run the probe already, so that no send has to. */
 int tlssf_kernel_unavailable_reason(const struct conn *c)
 {
 	int ulp, tx;
@@ -34,8 +34,8 @@ int tlssf_kernel_unavailable_reason(const struct conn *c)
 			      : TLSSF_REASON_NONE;
 }
 
-/* Errors that tell of the file, not of the connection. */
-static bool file_error(int err)
+/* Errors of reading the file, not of the connection. */
+static bool is_file_error(int err)
 {
 	switch (err) {
 	case EIO:
@@ -54,8 +54,8 @@ static bool file_error(int err)
 	return false;
 }
 
-/* Nothing that was counted may stay in an open record. */
-static int push(struct conn *c)
+/* Bytes that were reported as sent must not wait in an open record. */
+static int close_record(struct conn *c)
 {
 	int r = tlssf_tx_close_record(c);
 
@@ -64,22 +64,24 @@ static int push(struct conn *c)
 	return 0;
 }
 
-static int stop(struct conn *c, bool file, int err)
+/* `err`: errno of a send; from_file: the bytes came from the file. */
+static int send_failed(struct conn *c, bool from_file, int err)
 {
-	if (push(c))
+	if (close_record(c))
 		return TLSSF_ERROR;
-	if (file && err == EBADF)
+	if (from_file && err == EBADF)
 		return tlssf_conn_fail(c, TLSSF_REASON_BAD_FD, err);
-	if (file && file_error(err))
+	if (from_file && is_file_error(err))
 		return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, err);
 	return tlssf_conn_io_error(c, err);
 }
 
 /*
- * A blocking caller may not come back: leave nothing open behind. Kernels
- * that let a signal cut a record say EINTR for ever (seen on 6.1 with
- * SO_SNDTIMEO); the socket's error, not consumed by poll, tells them apart.
- * A peer that is gone has hung up as well.
+ * The socket is full, or a signal arrived. A caller with a blocking socket may
+ * not call again, so no record may stay open. If a signal makes a kernel cut a
+ * record (seen on 6.1 with SO_SNDTIMEO), its sends return EINTR for ever; the
+ * socket's error, which poll() does not consume, shows that. After a hangup the
+ * peer is the reason.
  */
 static int wait_for_room(struct conn *c, struct stream *s, int err)
 {
@@ -88,19 +90,19 @@ static int wait_for_room(struct conn *c, struct stream *s, int err)
 	if (revents > 0 && revents & POLLERR)
 		return tlssf_conn_io_error(c, revents & POLLHUP ?
 					      EPIPE : ERRNO_RESTARTSYS);
-	if (!tlssf_stream_nonblocking(s, c->fd) && push(c))
+	if (!tlssf_stream_nonblocking(s, c->fd) && close_record(c))
 		return TLSSF_ERROR;
 	return tlssf_conn_want_write(c);
 }
 
-/* The application's own buffering BIO, if any, goes first. */
-static int flush_bio(struct conn *c)
+/* Bytes in buffering BIOs of the application come first. */
+static int flush_bios(struct conn *c)
 {
 	int r = tlssf_bridge_flush_bios(c->bridge);
 
-	if (!r && c->takeover)
+	if (!r && tlssf_taken_over(c))
 		r = tlssf_reseal_flush(c);
-	return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
+	return tlssf_conn_io_result(c, r);
 }
 
 /* What one system call sends. */
@@ -112,8 +114,9 @@ struct piece {
 };
 
 /*
- * MSG_MORE joins the header with the file's first bytes. It pays while all
- * fits in one record; beyond, records shift against pages and nothing is won.
+ * MSG_MORE puts the header and the first bytes of the file into one record. That
+ * saves time only if all fits into one record: in a longer stream the records
+ * would not be aligned with the pages of the file.
  */
 static struct piece next_piece(const struct stream *s, uint64_t limit)
 {
@@ -130,6 +133,7 @@ static struct piece next_piece(const struct stream *s, uint64_t limit)
 	return p;
 }
 
+/* Is it cheaper to copy all into one buffer? */
 static bool worth_joining(const struct stream *s, uint64_t limit)
 {
 	struct stream_part part = tlssf_stream_part(s, s->done);
@@ -139,7 +143,10 @@ static bool worth_joining(const struct stream *s, uint64_t limit)
 	       s->file_len <= JOINED_FILE;
 }
 
-/* At least the first part: an error of the file shows at its own turn. */
+/*
+ * Returns at least the bytes before the file; a read error is reported by the
+ * next call, when the file is first in line.
+ */
 static struct piece join(struct stream *s, uint64_t limit, unsigned char *buf)
 {
 	ssize_t n = tlssf_stream_read(s, s->done, buf,
@@ -157,19 +164,17 @@ static ssize_t send_piece(struct conn *c, const struct stream *s,
 	return send_file(c, s->fd, p->off, p->len);
 }
 
-/* ---- a key lasts only so long ---- */
+/* ---- the limit of a key ---- */
 
 /*
- * RFC 8446, 5.5: before the key has protected too many records, ask for
- * another one. A few are left for the alert where that cannot be.
+ * Before the key has protected as many records as RFC 8446, 5.5 allows, a
+ * KeyUpdate replaces it. KEY_RESERVE records remain for the alert if that is
+ * impossible.
  */
-static int new_key(struct conn *c)
+static int replace_key(struct conn *c)
 {
-	if (c->takeover) {
-		int r = tlssf_keys_send_own_update(c);
-
-		return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
-	}
+	if (tlssf_taken_over(c))
+		return tlssf_conn_io_result(c, tlssf_keys_send_own_update(c));
 	if (c->key_update_breaks || tl_key_update(c->ssl)) {
 		tlssf_conn_end_with_alert(c, TLSSF_REASON_KEY_LIMIT);
 		return TLSSF_ERROR;
@@ -178,8 +183,8 @@ static int new_key(struct conn *c)
 }
 
 /*
- * No more than the key has records for, `left`; half-full ones are the worst
- * case.
+ * Shorten the piece to what `left` records can hold, in the worst case of
+ * half-full records.
  */
 static void clamp_to_key(const struct conn *c, uint64_t left, struct piece *p)
 {
@@ -194,7 +199,7 @@ static void clamp_to_key(const struct conn *c, uint64_t left, struct piece *p)
 		p->len = (size_t)records * max;
 }
 
-/* ---- the two that the methods share ---- */
+/* ---- sending and draining ---- */
 
 static int account(struct conn *c, struct stream *s, const struct piece *p,
 		   size_t n)
@@ -202,9 +207,8 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 	s->done += n;
 	c->tx->bytes += n;
 	c->backoff_ms = 0;
-	tlssf_tx_add(c, n);
-	/* a short call may leave its last record open, too */
-	c->tx->open = p->more || n < p->len;
+	/* A short call may leave its last record open. */
+	tlssf_tx_sent(c, n, p->more || n < p->len);
 	if (n < p->len && !tlssf_stream_nonblocking(s, c->fd))
 		return wait_for_room(c, s, EINTR);
 	return 0;
@@ -219,7 +223,7 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 	ssize_t n;
 
 	if (left <= KEY_RESERVE) {
-		int r = new_key(c);
+		int r = replace_key(c);
 
 		if (r)
 			return r;
@@ -232,17 +236,17 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 	if (n == -EAGAIN || n == -EINTR)
 		return wait_for_room(c, s, (int)-n);
 	if (n < 0)
-		return stop(c, !p.data, (int)-n);
+		return send_failed(c, !p.data, (int)-n);
 	if (n == 0) {
 		s->short_file = true;
-		return push(c);
+		return close_record(c);
 	}
 	return account(c, s, &p, (size_t)n);
 }
 
 /*
- * A header that has a record of its own need not have a packet of its own, too:
- * that costs more than three system calls.
+ * A header that gets a record of its own should not get a packet of its own: the
+ * packet costs more than the three system calls for TCP_CORK.
  */
 static bool cork(const struct conn *c, const struct stream *s, uint64_t limit)
 {
@@ -257,13 +261,13 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 	bool corked;
 	int r;
 
-	if (!c->kernel_tx)	/* it would go out in the clear */
+	if (!tlssf_kernel_seals(c))	/* it would leave in plaintext */
 		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 	r = tlssf_tx_check_before_send(c, s->total - s->done,
 			   s->job && s->job->then_flush);
 	if (r)
 		return tlssf_conn_io_error(c, -r);
-	r = flush_bio(c);
+	r = flush_bios(c);
 	corked = !r && cork(c, s, limit);
 	while (!r && s->done < limit && !s->short_file)
 		r = send_some(c, s, limit, send_file);
@@ -274,7 +278,7 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 
 int tlssf_kernel_drain(struct conn *c)
 {
-	int r = flush_bio(c);
+	int r = flush_bios(c);
 
-	return r ? r : tlssf_conn_result(c, tlssf_tx_drain(c));
+	return r ? r : tlssf_conn_io_result(c, tlssf_tx_drain(c));
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Which of the methods, and why not the others. */
+/* What a connection is, and which of the methods it takes. */
 #include <errno.h>
 
 #include "method.h"
+
+/* ---- the choice ---- */
 
 /* In AUTO's order of preference, which is that of enum tlssf_method. */
 static const struct method *const methods[TLSSF_METHOD_COUNT] = {
@@ -11,16 +13,16 @@ static const struct method *const methods[TLSSF_METHOD_COUNT] = {
 	[TLSSF_METHOD_USERSPACE] = &tlssf_method_userspace,
 };
 
-void tlssf_method_choose(struct conn *c)
+static void choose(struct conn *c)
 {
-	int named = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
+	int requested = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
 
-	c->named = (uint8_t)named;
+	c->requested_method = (uint8_t)requested;
 	c->method = TLSSF_METHOD_AUTO;
 	for (int id = TLSSF_METHOD_AUTO + 1; id < TLSSF_METHOD_COUNT; id++) {
 		int why = methods[id]->unavailable_reason(c);
 
-		if (named != TLSSF_METHOD_AUTO && named != id)
+		if (requested != TLSSF_METHOD_AUTO && requested != id)
 			why = TLSSF_REASON_NOT_ASKED;
 		else if (c->method)
 			why = TLSSF_REASON_NOT_ASKED;
@@ -32,36 +34,42 @@ void tlssf_method_choose(struct conn *c)
 	}
 }
 
-/* By the one that was chosen. */
 int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit)
 {
 	return methods[c->method]->send(c, s, limit);
 }
 
-/* ktls is chosen before it is in force, for a send that is worth it. */
+/* The method ktls is chosen early, and in force only after its takeover. */
 int tlssf_method_in_force(const struct conn *c)
 {
-	if (c->method != TLSSF_METHOD_KTLS || c->kernel_tx)
+	if (c->method != TLSSF_METHOD_KTLS || tlssf_kernel_seals(c))
 		return c->method;
-	return c->named == TLSSF_METHOD_AUTO ? TLSSF_METHOD_USERSPACE
-					     : TLSSF_METHOD_AUTO;
+	return c->requested_method == TLSSF_METHOD_AUTO ?
+	       TLSSF_METHOD_USERSPACE : TLSSF_METHOD_AUTO;
 }
 
 /* ---- what has to be known before the choice ---- */
 
-/* The kernel's word counts, not that of whatever BIO lies below: 0, -ENOMEM. */
+/*
+ * Has the library given its keys to the kernel? The BIO below may claim so; the
+ * kernel's own answer counts. 0, or -ENOMEM: then the sealer stays unknown.
+ */
 static int find_sealer(struct conn *c)
 {
 	int r = -ENOPROTOOPT;
 	bool rekeys;
 
 	c->key_update_breaks = false;
-	c->kernel_tx = true;	/* so that the bridge passes the question */
+	tlssf_set_sealer(c, SEALER_UNKNOWN);
 	if (tl_library_offloads(c->ssl))
 		r = tlssf_tx_open(c, false);
-	c->kernel_tx = !r;
-	if (r)
-		return r == -ENOMEM ? r : 0;
+	if (r == -ENOMEM)
+		return r;
+	if (r) {
+		tlssf_set_sealer(c, SEALER_LIBRARY);
+		return 0;
+	}
+	tlssf_set_sealer(c, SEALER_LIBRARY_IN_KERNEL);
 	rekeys = tl_library_rekey() && tlssf_kernel_can_rekey(c);
 	c->key_update_breaks = c->info.version >= TLS13 && !rekeys;
 	return 0;
@@ -82,22 +90,15 @@ static int gather_facts(struct conn *c)
 
 int tlssf_conn_examine(struct conn *c)
 {
-	int r;
+	int r = gather_facts(c);
 
-	c->examined = true;
-	r = gather_facts(c);
-	if (r) {	/* who seals is not known: nothing may be sent */
-		c->examined = false;
+	if (r)
 		return r;
-	}
 	tlssf_keys_refresh_secret(c);
-	tlssf_method_choose(c);
-	if (c->bridge)
-		tlssf_bridge_examined(c->bridge);
+	choose(c);
 	return 0;
 }
 
-/* No: SSL_clear() was called, at least, and the keys that we know are gone. */
 bool tlssf_conn_same_handshake(const struct conn *c)
 {
 	return tl_handshake_id(c->ssl) == c->handshake;

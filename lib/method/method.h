@@ -9,7 +9,8 @@
 #include "takeover.h"
 
 struct method {
-	int (*unavailable_reason)(const struct conn *c);	/* enum tlssf_reason */
+	/* enum tlssf_reason, or NONE: the method is possible */
+	int (*unavailable_reason)(const struct conn *c);
 	/* Advance s->done up to `limit`: 0, TLSSF_WANT_*, TLSSF_ERROR. */
 	int (*send)(struct conn *c, struct stream *s, uint64_t limit);
 };
@@ -22,12 +23,14 @@ extern const struct method tlssf_method_userspace;
 
 #define SENDFILE_MAX	0x7ffff000u /* what Linux sends in one call */
 
+/* Send a piece of the file `fd`: bytes sent, or -errno. */
 typedef ssize_t file_sender(struct conn *c, int fd, uint64_t off, size_t len);
 
-int tlssf_kernel_unavailable_reason(const struct conn *c);	/* enum tlssf_reason */
+/* Why the kernel cannot encrypt this connection: a reason, or NONE. */
+int tlssf_kernel_unavailable_reason(const struct conn *c);
 int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 		      file_sender *send_file);
-/* 0: nothing accepted is left above TCP; TLSSF_WANT_*, TLSSF_ERROR. */
+/* 0: nothing that was accepted is left above TCP; TLSSF_WANT_*, _ERROR. */
 int tlssf_kernel_drain(struct conn *c);
 
 /* ---- method_userspace.c ---- */
@@ -36,10 +39,13 @@ int tlssf_userspace_drain(struct conn *c);	/* as tlssf_kernel_drain() */
 
 /* ---- method.c: the choice ---- */
 
-/* Find out all that the choice depends on, and choose: 0, -ENOMEM. */
+/*
+ * Find out all that the choice depends on, and choose: 0, -ENOMEM. Until this
+ * has succeeded, who encrypts is not known, and nothing may be sent.
+ */
 int tlssf_conn_examine(struct conn *c);
-bool tlssf_conn_same_handshake(const struct conn *c);	/* as when examined */
-void tlssf_method_choose(struct conn *c);	/* for an examined one */
+/* False: SSL_clear() was called at least, and the keys we know are gone. */
+bool tlssf_conn_same_handshake(const struct conn *c);
 int tlssf_method_in_force(const struct conn *c); /* enum tlssf_method */
 int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit);
 

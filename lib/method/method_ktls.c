@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Method `ktls`: the TLS library has no kernel TLS, or may not use it, so its
- * keys are taken over by hand (takeover.c). The first record goes out through
- * SSL_write() and is looked at; from then on the file goes by sendfile() and
- * the library's own records through the bridge (resend.c).
+ * Method `ktls`: the TLS library has no kernel TLS, or may not use it, so the
+ * keys are taken over (takeover.c). The first record leaves by SSL_write() and
+ * serves as the sample. From then on the file is sent by sendfile(), and the
+ * library's own records are resealed (reseal.c).
  */
 #include <errno.h>
 
 #include "method.h"
 
-/* ---- can it be, on this connection? ---- */
+/* ---- is it possible on this connection? ---- */
 
 static bool must_survive_key_update(const struct conn *c)
 {
@@ -21,19 +21,11 @@ static int unavailable_reason(const struct conn *c)
 {
 	int why;
 
-	if (c->kernel_tx)
+	if (tlssf_kernel_seals(c))
 		return TLSSF_REASON_KERNEL_KEYS;
-	if (c->fd < 0 || !tlssf_bridge_reaches_socket(c->bridge))
-		return TLSSF_REASON_NOT_SOCKET;
-	if (c->info.version < TLS12)
-		return TLSSF_REASON_VERSION;
-	if (c->info.kernel_cipher < 0)
-		return TLSSF_REASON_CIPHER;
-	if (c->info.compression)
-		return TLSSF_REASON_COMPRESSION;
-	if (c->info.max_fragment)
-		return TLSSF_REASON_MAX_FRAGMENT;
-	why = tlssf_kernel_unavailable_reason(c);
+	why = tlssf_takeover_unavailable_reason(c);
+	if (!why)
+		why = tlssf_kernel_unavailable_reason(c);
 	if (why || c->info.version < TLS13)
 		return why;
 	if (must_survive_key_update(c) && !tlssf_kernel_can_rekey(c))
@@ -41,7 +33,10 @@ static int unavailable_reason(const struct conn *c)
 	return tlssf_secret_unavailable_reason(c);
 }
 
-/* ---- getting there ---- */
+/* ---- the takeover ---- */
+
+/* How often a requested takeover may fail for lack of memory. */
+#define MEMORY_FAILURES_MAX	3
 
 static bool lacks_memory(int why)
 {
@@ -49,18 +44,20 @@ static bool lacks_memory(int why)
 }
 
 /*
- * It stays an ordinary connection: AUTO goes on in user space, a method that
- * was named is not replaced.
+ * The takeover failed for the reason `why`, and the connection is an ordinary
+ * one. AUTO goes on in user space. A method that was requested by name is not
+ * replaced; a lack of memory may have passed at the next send.
  */
-static int abandon_takeover(struct conn *c, struct stream *s, uint64_t limit, int why)
+static int abandon_takeover(struct conn *c, struct stream *s, uint64_t limit,
+			    int why)
 {
-	tlssf_trace(c->ssl, "ktls: given up: %s", tlssf_reason_name(why));
+	tlssf_trace(c->ssl, "ktls: abandoned: %s", tlssf_reason_name(why));
 	c->why_not[TLSSF_METHOD_KTLS] = (uint8_t)why;
-	if (c->dead)
+	if (tlssf_failed(c))
 		return TLSSF_ERROR;
-	if (c->named != TLSSF_METHOD_AUTO) {
-		/* memory may be there the next time */
-		if (!lacks_memory(why) || c->attempts++ == 3)
+	if (c->requested_method != TLSSF_METHOD_AUTO) {
+		if (!lacks_memory(why) ||
+		    c->memory_failures++ == MEMORY_FAILURES_MAX)
 			c->method = TLSSF_METHOD_AUTO;
 		return tlssf_conn_fail(c, why, EOPNOTSUPP);
 	}
@@ -70,8 +67,8 @@ static int abandon_takeover(struct conn *c, struct stream *s, uint64_t limit, in
 }
 
 /*
- * One record by SSL_write(), observed; or the rest of one that an earlier call
- * could not get rid of. 0: all that is sealed is in TCP.
+ * Send one sample by SSL_write(); or what is left of one that an earlier call
+ * could not send completely. 0: all of it is in TCP.
  */
 static int send_sample(struct conn *c, struct stream *s, uint64_t limit)
 {
@@ -79,8 +76,7 @@ static int send_sample(struct conn *c, struct stream *s, uint64_t limit)
 	uint64_t len = unreported ? unreported : SAMPLE_LEN;
 
 	if (!unreported) {
-		c->observed_valid = false;
-		c->observing = true;
+		tlssf_set_sample(c, SAMPLE_NEXT, TLSSF_REASON_NONE);
 		tlssf_keys_refresh_secret(c);
 	}
 	if (limit - s->done > len)
@@ -92,15 +88,16 @@ static int take_over(struct conn *c, struct stream *s, uint64_t limit)
 {
 	int why = TLSSF_REASON_NONE, r = 0;
 
-	while (!c->kernel_tx && !why && s->done < limit && !s->short_file) {
+	while (!tlssf_kernel_seals(c) && !why && s->done < limit &&
+	       !s->short_file) {
 		r = send_sample(c, s, limit);
-		c->observing = false;
+		tlssf_sample_stop(c);
 		if (r)
 			return r;
-		why = tlssf_sample_rejected_why(c);
+		why = c->sample_refused_why;
 		if (why || !tlssf_sample_is_current(c) ||
 		    !tlssf_bridge_bios_empty(c->bridge))
-			continue;	/* look at the next one */
+			continue;	/* another sample is needed */
 		why = tlssf_takeover_to_kernel(c);
 	}
 	return why ? abandon_takeover(c, s, limit, why) : 0;
@@ -117,14 +114,14 @@ static int ktls_send(struct conn *c, struct stream *s, uint64_t limit)
 {
 	int r;
 
-	if (!c->kernel_tx && c->named == TLSSF_METHOD_AUTO &&
+	if (tlssf_kernel_seals(c))
+		return tlssf_kernel_send(c, s, limit, send_file);
+	if (c->requested_method == TLSSF_METHOD_AUTO &&
 	    !tlssf_takeover_worth_it(c, s))
 		return tlssf_method_userspace.send(c, s, limit);
-	if (!c->kernel_tx) {
-		r = take_over(c, s, limit);
-		if (r || !c->kernel_tx)
-			return r;
-	}
+	r = take_over(c, s, limit);
+	if (r || !tlssf_kernel_seals(c))
+		return r;
 	return tlssf_kernel_send(c, s, limit, send_file);
 }
 

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Method `ssl_sendfile`: the TLS library has given its keys to the kernel, so
- * the file goes by SSL_sendfile().
+ * SSL_sendfile() sends the file.
  */
 #include "method.h"
 
-/* The option was off, or the library or kernel said no: which, and why? */
 static int unavailable_reason(const struct conn *c)
 {
 	bool on = tl_option_ktls(c->ssl);
 	int why;
 
-	if (c->kernel_tx)
+	if (c->sealer == SEALER_LIBRARY_IN_KERNEL)
 		return TLSSF_REASON_NONE;
 	if (c->fd < 0)
 		return TLSSF_REASON_NOT_SOCKET;

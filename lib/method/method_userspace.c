@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Method `userspace`: needs nothing but SSL_write(). The file is read many
- * records at a time, the library seals them into the bridge's batch, and the
- * batch leaves in few large sends. Sealed bytes cannot be taken back, so what
- * the socket refused stays with the connection and is told to the caller when
- * it is out: struct unreported remembers whose bytes these are.
+ * Method `userspace`: always possible, since it needs SSL_write() only. Many
+ * records of the file are read at a time, the library encrypts them into a
+ * batch, and the batch leaves in few large sends. Encrypted bytes cannot be
+ * withdrawn, so the connection keeps what the socket does not accept, and
+ * struct unreported notes whose bytes these are. Later calls report them.
  *
- * AUTO does better where the keys can be taken over (takeover.c): the file is
- * read straight to where its records are sealed, in next_slot, by us.
+ * AUTO is faster after a takeover (takeover.c): the file is read straight into
+ * the records, and we encrypt the records in place.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -15,25 +15,26 @@
 
 #include "method.h"
 
-#define MEMORY_PRESSURE_MS	100u
+#define MEMORY_PRESSURE_MS	100u	/* how long a sign of it counts */
 
 static int unavailable_reason(const struct conn *c)
 {
-	return c->kernel_tx ? TLSSF_REASON_KERNEL_KEYS : TLSSF_REASON_NONE;
+	return tlssf_kernel_seals(c) ? TLSSF_REASON_KERNEL_KEYS
+				      : TLSSF_REASON_NONE;
 }
 
-/* ---- what is sealed ahead of the caller ---- */
+/* ---- encrypted, but not reported yet ---- */
 
 static uint64_t position(const struct stream *s)
 {
 	return s->job ? s->done : s->off + s->done;
 }
 
-/* After WANT the caller comes back for the same bytes. */
-static bool resumes(const struct unreported *a, const struct stream *s)
+/* Does this call send the bytes that are not reported yet? */
+static bool resumes(const struct unreported *u, const struct stream *s)
 {
-	return !a || (a->job == s->job && a->fd == s->fd &&
-		      a->pos == position(s));
+	return !u || (u->job == s->job && u->fd == s->fd &&
+		      u->pos == position(s));
 }
 
 static int remember_unreported(struct conn *c, const struct stream *s)
@@ -48,33 +49,34 @@ static int remember_unreported(struct conn *c, const struct stream *s)
 	return 0;
 }
 
-/* Tell the caller what is out, up to `limit`; the rest is told later. */
+/* Report bytes that have left, up to `limit`; later calls report the rest. */
 static void report_written(struct conn *c, struct stream *s, uint64_t limit)
 {
-	struct unreported *a = c->unreported;
+	struct unreported *u = c->unreported;
 	uint64_t n;
 
-	if (!a)
+	if (!u)
 		return;
-	n = a->written < limit - s->done ? a->written : limit - s->done;
-	a->written -= n;
-	a->len -= n;
-	a->pos += n;
+	n = u->written < limit - s->done ? u->written : limit - s->done;
+	u->written -= n;
+	u->len -= n;
+	u->pos += n;
 	s->done += n;
 	c->bytes += n;
 	if (n)
 		c->backoff_ms = 0;
-	if (a->len)
+	if (u->len)
 		return;
-	tlssf_unreported_put(a);
+	tlssf_unreported_put(u);
 	c->unreported = NULL;
 }
 
 /* ---- the batch ---- */
 
 /*
- * Where TCP runs out of memory, sockets take less than they have room for. What
- * is sealed has to be kept, so nobody seals much for a while.
+ * When TCP is short of memory, a socket accepts less than it has room for. What
+ * is encrypted already must be kept, so for a while all connections of the
+ * process encrypt small batches only.
  */
 static _Atomic uint64_t memory_pressure_until;
 
@@ -90,7 +92,7 @@ static bool under_memory_pressure(void)
 	return until && tlssf_sys.now_ms() < until;
 }
 
-/* What the socket refused is kept in a buffer of its size, and counted. */
+/* Keep what the socket did not accept in a buffer of its size. */
 static void shrink_to_fit(struct conn *c)
 {
 	struct batch *out = tlssf_queue_batch(c->bridge);
@@ -99,15 +101,15 @@ static void shrink_to_fit(struct conn *c)
 		return;
 	if (out->used - out->head > BATCH_SMALL + BATCH_SLACK)
 		note_memory_pressure();
-	/* another BIO may want its retry from the same next_slot */
+	/* A BIO of the application's may want its retry from this address. */
 	if (tlssf_bridge_reaches_socket(c->bridge))
 		out = tlssf_batch_shrink_to_fit(out);
 	tlssf_queue_set_batch(c->bridge, out);
 	tlssf_set_buffered(c, out->used - out->head);
 }
 
-/* Does a send return before all is taken? */
-static bool may_stop_short(const struct conn *c, struct stream *s)
+/* May a send to the socket accept less than all? */
+static bool may_accept_less(const struct conn *c, struct stream *s)
 {
 	int limit = -1;
 
@@ -116,15 +118,16 @@ static bool may_stop_short(const struct conn *c, struct stream *s)
 }
 
 /*
- * As large as pays, but where the socket may refuse some, no larger than it
- * will take: that must be kept, and a slow reader is to cost no more than
- * BATCH_SMALL. A quarter is left for the kernel's own overhead.
+ * A large batch costs the fewest system calls. But where the socket may accept
+ * only a part, the batch is no larger than the free send buffer, because the
+ * rest must be kept, and a slow reader may cost no more than BATCH_SMALL. The
+ * kernel's own overhead gets a quarter of the send buffer.
  */
 static size_t batch_target(const struct conn *c, struct stream *s)
 {
 	size_t room;
 
-	if (!may_stop_short(c, s))
+	if (!may_accept_less(c, s))
 		return BATCH_LARGE;
 	if (c->fd < 0 || under_memory_pressure() || tlssf_sys.send_room(c->fd, &room))
 		return BATCH_SMALL;
@@ -134,33 +137,27 @@ static size_t batch_target(const struct conn *c, struct stream *s)
 	return room < BATCH_LARGE ? room : BATCH_LARGE;
 }
 
-/* ---- sealing ---- */
+/* ---- encrypted by the library ---- */
 
 static int write_failed(struct conn *c, enum tl_result r)
 {
 	int err = errno;
 
-	switch (r) {
-	case TL_OK:
+	if (r == TL_OK)
 		return 0;
-	case TL_WANT_READ:
-		return TLSSF_WANT_READ;
-	case TL_WANT_WRITE:	/* the bridge took all: the library waits */
-		return tlssf_conn_want_write(c);
-	case TL_CLOSED:
+	if (r == TL_CLOSED)
 		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
-	case TL_SYSCALL:
-		if (err == ENOMEM)
-			return tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, err);
+	/* An SSL_write() of ours that has begun cannot be repeated later. */
+	if (r == TL_SYSCALL && err == ENOMEM)
+		return tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, err);
+	if (r == TL_SYSCALL)
 		return tlssf_conn_io_error(c, err ? err : EPIPE);
-	case TL_FATAL:
-		break;
-	}
-	tlssf_trace(c->ssl, "TLS library: %s", tl_error_text());
-	return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
+	if (r == TL_FATAL)
+		tlssf_trace(c->ssl, "TLS library: %s", tl_error_text());
+	return tlssf_conn_tls_result(c, r);
 }
 
-/* Seal one record; a takeover may want to know how the library did it. */
+/* One SSL_write() into the batch; its record may be the sample. */
 static int write_record(struct conn *c, unsigned char *buf, size_t len,
 		       size_t *done)
 {
@@ -172,15 +169,13 @@ static int write_record(struct conn *c, unsigned char *buf, size_t len,
 		return write_failed(c, r);
 	c->unreported->len += *done;
 	tlssf_batch_mark(b, *done);
-	if (c->observing) {
-		c->observing = false;
+	if (c->sample_step == SAMPLE_NEXT)
 		tlssf_sample_find_sequence(c, buf, *done, b->data + before,
-				       b->used - before, buf + len);
-	}
+					   b->used - before, buf + len);
 	return 0;
 }
 
-/* One record's worth at a time, so that progress is known per record. */
+/* One SSL_write() a record, so that progress is known per record. */
 static int write_records(struct conn *c, unsigned char *buf, size_t len)
 {
 	size_t at = 0, n, done;
@@ -234,11 +229,11 @@ static int fill_batch_by_library(struct conn *c, struct stream *s, uint64_t limi
 	return r;
 }
 
-/* ---- the same with keys of our own ---- */
+/* ---- encrypted by ourselves ---- */
 
-/* Full records stand one after the other, so each has its fixed next_slot. */
+/* Where the contents of full records lie in a batch, one after the other. */
 struct record_slots {
-	unsigned char *first;	/* of the first record's content */
+	unsigned char *first;	/* the content of the first record */
 	size_t stride;		/* from one content to the next */
 };
 
@@ -253,8 +248,8 @@ static struct record_slots record_slots_in(const struct conn *c, struct batch *b
 	};
 }
 
-/* The next piece of content from byte `at` on, at most `len` long. */
-static struct iovec next_slot(const struct record_slots *p, size_t at, size_t len)
+/* The piece of a slot from content byte `at` on, at most `len` bytes long. */
+static struct iovec slot_at(const struct record_slots *p, size_t at, size_t len)
 {
 	size_t in = at % RECORD_MAX, left = RECORD_MAX - in;
 
@@ -268,7 +263,7 @@ static void copy_to_slots(const struct record_slots *p, size_t at,
 			   const unsigned char *from, size_t len)
 {
 	while (len > 0) {
-		struct iovec v = next_slot(p, at, len);
+		struct iovec v = slot_at(p, at, len);
 
 		memcpy(v.iov_base, from, v.iov_len);
 		from += v.iov_len;
@@ -285,14 +280,14 @@ static ssize_t read_to_slots(const struct stream *s, const struct record_slots *
 	int n;
 
 	for (n = 0; n < most && len > 0; n++) {
-		v[n] = next_slot(p, at, len);
+		v[n] = slot_at(p, at, len);
 		at += v[n].iov_len;
 		len -= v[n].iov_len;
 	}
 	return tlssf_sys.preadv(s->fd, v, n, off);
 }
 
-/* Content from `pos` on to its places: how much, or -errno. */
+/* Copy or read the stream from `pos` on into the slots: bytes, or -errno. */
 static ssize_t fill_slots(struct stream *s, uint64_t pos,
 			   const struct record_slots *p, size_t len)
 {
@@ -327,12 +322,12 @@ static int encrypt_slots(struct conn *c, struct batch *b, size_t len)
 		ssize_t n = tlssf_record_encrypt(&g->key, g->aead, RECORD_DATA,
 					      b->data + b->used, plain);
 
-		if (n < 0)	/* a number is lost: nothing can follow */
+		if (n < 0)	/* its sequence number is used up */
 			return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 		b->used += (size_t)n;
 		c->unreported->len += plain;
 		tlssf_batch_mark(b, plain);
-		tlssf_bridge_count_record(c->bridge);
+		c->bridge->records++;
 		len -= plain;
 	}
 	return 0;
@@ -357,49 +352,44 @@ static int fill_batch_ourselves(struct conn *c, struct stream *s, uint64_t limit
 	return encrypt_slots(c, b, (size_t)n);
 }
 
-/* The keys could be ours. */
 static bool may_take_over(const struct conn *c)
 {
-	/* without a socket to shut, stale records could leave by another BIO */
-	return c->named == TLSSF_METHOD_AUTO && !c->takeover &&
-	       !c->no_takeover && c->method == TLSSF_METHOD_USERSPACE &&
-	       c->socket && tlssf_bridge_reaches_socket(c->bridge) &&
-	       c->info.version >= TLS12 && c->info.kernel_cipher >= 0 &&
-	       !c->info.compression && !c->info.max_fragment &&
+	return c->requested_method == TLSSF_METHOD_AUTO &&
+	       c->method == TLSSF_METHOD_USERSPACE &&
+	       c->sealer == SEALER_LIBRARY &&
+	       c->sample_step != SAMPLE_REFUSED && c->socket &&
+	       !tlssf_takeover_unavailable_reason(c) &&
 	       !tlssf_secret_unavailable_reason(c);
 }
 
 /*
- * One record of SSL_write(), observed, and then the keys are ours; every
- * failure leaves things as they are. Returns how far to go now.
+ * Send one sample, and then take the keys over. A failure changes nothing.
+ * Returns how far to send before the next step.
  */
 static uint64_t step_to_takeover(struct conn *c, const struct stream *s,
-			 uint64_t limit)
+				 uint64_t limit)
 {
+	int why;
+
 	if (!may_take_over(c))
 		return limit;
-	/* also where it was not the last record: a search is dear */
-	if (tlssf_sample_rejected_why(c)) {
-		c->no_takeover = true;
-		return limit;
-	}
-	/* the dear part is done, however little is left to send */
+	/* The expensive search is done, however little is left to send. */
 	if (tlssf_sample_is_current(c)) {
-		c->no_takeover = tlssf_takeover_to_userspace(c) != TLSSF_REASON_NONE;
+		why = tlssf_takeover_to_userspace(c);
+		if (why)
+			tlssf_set_sample(c, SAMPLE_REFUSED, why);
 		return limit;
 	}
 	if (!tlssf_takeover_worth_it(c, s))
 		return limit;
-	c->observed_valid = false;
-	c->observing = true;
+	tlssf_set_sample(c, SAMPLE_NEXT, TLSSF_REASON_NONE);
 	tlssf_keys_refresh_secret(c);
 	return limit - s->done > SAMPLE_LEN ? s->done + SAMPLE_LEN : limit;
 }
 
-/* RFC 8446, 5.5 */
 static bool key_is_exhausted(struct conn *c)
 {
-	return c->takeover && tlssf_keys_records_left(c) <= KEY_RESERVE;
+	return tlssf_taken_over(c) && tlssf_keys_records_left(c) <= KEY_RESERVE;
 }
 
 static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
@@ -417,22 +407,22 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
 	}
 	tlssf_bridge_begin_gather(c->bridge, b);
-	r = c->takeover ? fill_batch_ourselves(c, s, limit, target)
-			: fill_batch_by_library(c, s, limit, target);
+	r = tlssf_taken_over(c) ? fill_batch_ourselves(c, s, limit, target)
+				: fill_batch_by_library(c, s, limit, target);
 	tlssf_bridge_end_gather(c->bridge);
 	return r;
 }
 
 /* ---- the method ---- */
 
-/* With a handshake message that the bridge may hold, see resend.c. */
+/* With a handshake message that was acknowledged early (reseal.c). */
 static int drain_queue(struct conn *c)
 {
 	int r = tlssf_queue_send(c->bridge);
 
-	if (!r && c->takeover)
+	if (!r && tlssf_taken_over(c))
 		r = tlssf_reseal_flush(c);
-	return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
+	return tlssf_conn_io_result(c, r);
 }
 
 static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
@@ -442,9 +432,9 @@ static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 
 	if (!resumes(c->unreported, s))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_SEND, EINVAL);
-	if (c->takeover && !tlssf_bridge_on_top(c)) {
-		/* what the application has written may wait above us */
-		r = tlssf_conn_result(c, tlssf_bridge_flush_bios(c->bridge));
+	if (tlssf_taken_over(c) && !tlssf_bridge_on_top(c)) {
+		/* Bytes that the application wrote may wait above the bridge. */
+		r = tlssf_conn_io_result(c, tlssf_bridge_flush_bios(c->bridge));
 		if (r)
 			return r;
 	}
@@ -454,20 +444,21 @@ static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 		shrink_to_fit(c);
 		if (r)
 			return r;
-		if (c->unreported && c->unreported->written < c->unreported->len) /* lost */
+		/* The queue is empty, so all of it must have left. */
+		if (c->unreported && c->unreported->written < c->unreported->len)
 			return tlssf_conn_die(c, TLSSF_REASON_IO, EPROTO);
-		/* what stopped the sealing counts once its records are out */
+		/* What stopped the encryption counts once its records left. */
 		if (sealed || s->done >= limit || s->short_file)
 			return sealed;
 		if (key_is_exhausted(c)) {
 			r = tlssf_keys_send_own_update(c);
 			if (r)
 				return tlssf_conn_io_error(c, -r);
-			continue;	/* its record first */
+			continue;	/* its record leaves first */
 		}
 		step = step_to_takeover(c, s, limit);
 		sealed = next_batch(c, s, step);
-		c->observing = false;
+		tlssf_sample_stop(c);
 	}
 }
 
@@ -478,7 +469,7 @@ int tlssf_userspace_drain(struct conn *c)
 	shrink_to_fit(c);
 	if (r)
 		return r;
-	return tlssf_conn_result(c, tlssf_bridge_flush_bios(c->bridge));
+	return tlssf_conn_io_result(c, tlssf_bridge_flush_bios(c->bridge));
 }
 
 const struct method tlssf_method_userspace = {

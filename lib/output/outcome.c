@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a call on a connection fails, and how a connection ends before its time. */
+/* What a call answers: a failure and its reason, or when to call again. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -21,26 +21,35 @@ int tlssf_conn_fail(struct conn *c, int reason, int err)
 	return TLSSF_ERROR;
 }
 
+int tlssf_conn_die_as(struct conn *c, enum life life, int reason, int err)
+{
+	if (!tlssf_failed(c)) {
+		tlssf_conn_fail(c, reason, err ? err : EPIPE);
+		tlssf_set_life(c, life);
+		/* A batch that is being filled belongs to its method. */
+		if (c->bridge && !c->bridge->gathering)
+			tlssf_queue_discard(c->bridge);
+	}
+	errno = c->err;
+	return TLSSF_ERROR;
+}
+
 int tlssf_conn_die(struct conn *c, int reason, int err)
 {
-	if (c->dead) {
-		errno = c->err;
-		return TLSSF_ERROR;
-	}
-	c->dead = true;
-	tlssf_conn_fail(c, reason, err);
-	if (c->bridge)
-		tlssf_bridge_guard(c->bridge, err);
-	return TLSSF_ERROR;
+	return tlssf_conn_die_as(c, LIFE_DEAD, reason, err);
+}
+
+bool tlssf_is_memory_error(int err)
+{
+	return err == ENOMEM || err == ENOBUFS;
 }
 
 int tlssf_conn_io_error(struct conn *c, int err)
 {
-	switch (err) {
-	case ENOMEM:
-	case ENOBUFS:
+	if (tlssf_is_memory_error(err))
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, err);
-	case ECHILD:	/* the bridge met another process */
+	switch (err) {
+	case ECHILD:	/* a forked child has used the bridge */
 		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, EPERM);
 	case EPIPE:
 	case ECONNRESET:
@@ -60,10 +69,10 @@ int tlssf_conn_io_error(struct conn *c, int err)
 /* ---- waiting ---- */
 
 /*
- * Linux before 6.5 leaves sendfile's last records in TCP without a push, and
- * when nothing is in flight no ACK will ever come to send them. Taking a cork
- * off that is not there pushes, and changes nothing else; one that is there is
- * the application's own wish, or kernel_send.c takes it off.
+ * Linux before 6.5 leaves the last records of a sendfile() in TCP without a
+ * push; when nothing is in flight, no acknowledgement ever comes that would
+ * send them. Clearing TCP_CORK pushes, even where the option was not set. Where
+ * it was set, the application wants that, or kernel_send.c clears it.
  */
 static void push_tcp(const struct conn *c)
 {
@@ -75,9 +84,10 @@ int tlssf_conn_want_write(struct conn *c)
 {
 	bool writable;
 
-	if (c->kernel_tx)
+	if (tlssf_kernel_seals(c))
 		push_tcp(c);
-	/* without a socket: is it the BIO that waits, or we for memory? */
+	/* No socket to poll. If records are queued, the BIO below is full; if
+	 * not, memory ran out and the caller should retry later. */
 	writable = c->fd >= 0 ? tlssf_sys.poll(c->fd, POLLOUT, 0) > 0
 			      : c->bridge && !tlssf_queue_has_bytes(c->bridge);
 	c->retry_ms = 0;
@@ -89,9 +99,9 @@ int tlssf_conn_want_write(struct conn *c)
 	return TLSSF_WANT_WRITE;
 }
 
-int tlssf_conn_result(struct conn *c, int r)
+int tlssf_conn_io_result(struct conn *c, int r)
 {
-	if (r == WOULD_BLOCK)
+	if (r == -EAGAIN)
 		return tlssf_conn_want_write(c);
 	return r ? tlssf_conn_io_error(c, -r) : 0;
 }

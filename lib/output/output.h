@@ -3,15 +3,15 @@
  * Layer output/: what leaves, and what a call answers. struct conn is defined
  * here, since this is the lowest layer that knows a connection.
  *
- * Functions that act for the public calls return 0, TLSSF_WANT_* or
- * TLSSF_ERROR; before TLSSF_ERROR they have called tlssf_conn_fail().
+ * Functions return 0 or more, or -errno; -EAGAIN: try again when the socket is
+ * writable. Those that act for the public calls return 0, TLSSF_WANT_* or
+ * TLSSF_ERROR, and call tlssf_conn_fail() or tlssf_conn_die() before
+ * TLSSF_ERROR; tlssf_conn_io_result() turns the first kind into the second.
  */
 #ifndef TLSSF_OUTPUT_H
 #define TLSSF_OUTPUT_H
 
 #include "probe.h"
-
-#define WOULD_BLOCK	1	/* of calls that return 0 or -errno */
 
 struct bio_st;		/* BIO */
 struct conn;
@@ -107,55 +107,134 @@ struct unreported {
 struct unreported *tlssf_unreported_get(void);		/* uninitialised; or NULL */
 void tlssf_unreported_put(struct unreported *unreported);	/* NULL: nothing */
 
+/* ---- state.c: the states of a connection ---- */
+
+/* Is the connection usable, and if not, what does the peer still have to see? */
+enum life {
+	LIFE_OPEN,
+	LIFE_ALERT_DUE,		/* failed; our fatal alert is still to be sent */
+	LIFE_ALERT_SENT,	/* failed; a fatal alert is with the kernel,
+				 * perhaps not in TCP yet */
+	LIFE_DEAD,		/* failed; nothing is left to do */
+	LIFE_COUNT
+};
+
+/* Who encrypts the records that leave? */
+enum sealer {
+	SEALER_UNKNOWN,		/* not examined since the last handshake */
+	SEALER_LIBRARY,		/* the TLS library, in user space */
+	SEALER_LIBRARY_IN_KERNEL, /* the kernel, with keys from the library */
+	SEALER_KERNEL,		/* the kernel, with keys from a takeover */
+	SEALER_OURSELVES,	/* libtlssf, with keys from a takeover */
+	SEALER_NOBODY,		/* the keys of a takeover were wiped */
+	SEALER_COUNT
+};
+
+/* How far is the search for the library's key and sequence number? */
+enum sample_step {
+	SAMPLE_NONE,
+	SAMPLE_NEXT,		/* the next record written is the sample */
+	SAMPLE_TAKEN,		/* key and sequence number are known */
+	SAMPLE_REFUSED,		/* sample_refused_why has the reason */
+	SAMPLE_COUNT
+};
+
+extern const char *const tlssf_life_names[];
+extern const char *const tlssf_sealer_names[];
+extern const char *const tlssf_sample_names[];
+
+void tlssf_set_life(struct conn *c, enum life to);
+void tlssf_set_sealer(struct conn *c, enum sealer to);
+/* `reason` is TLSSF_REASON_NONE, except with SAMPLE_REFUSED. */
+void tlssf_set_sample(struct conn *c, enum sample_step to, int reason);
+
+/* Trace one step of a state; test builds abort where `steps` forbids it. */
+void tlssf_state_trace(const struct conn *c, const char *what,
+		       const char *const *names, const uint8_t *steps,
+		       unsigned int from, unsigned int to);
+void tlssf_state_violation(const struct conn *c, const char *what,
+			   const char *from, const char *to);
+
+/* Test builds end the process at an illegal state. */
+#ifdef TLSSF_ASSERT_STATES
+#define tlssf_assert_state(ok, c, what, from, to) \
+	((ok) ? (void)0 : tlssf_state_violation(c, what, from, to))
+#else
+#define tlssf_assert_state(ok, c, what, from, to) ((void)(ok))
+#endif
+
 /* ---- a connection ---- */
 
-/* What the sampled record has shown: how the next record is numbered. */
+/* What the sample has shown: how the library will number its next record. */
 struct sample_result {
 	uint64_t next_seq;
 	unsigned char explicit_nonce[EXPLICIT_LEN];
 };
 
 /*
- * The state of one SSL, freed with it. Most connections of a server are idle,
- * so what only kernel TLS or a send in flight needs is allocated then.
+ * The state of one SSL, freed with the SSL. Most connections of a server are
+ * idle, so what only kernel TLS or a send in flight needs is allocated when it
+ * is needed.
  */
 struct conn {
 	struct ssl_st *ssl;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
 	struct bridge *bridge;		/* the BIO owns it; NULL: not attached */
-	struct tx_account *tx;		/* there wherever kernel_tx is true */
-	struct takeover *takeover;	/* NULL: not taken over */
+	struct tx_account *tx;		/* exists while the kernel encrypts */
+	struct takeover *takeover;	/* keys of a takeover, or NULL */
 	struct unreported *unreported;	/* NULL: all is reported */
-	uint64_t handshake;		/* tl_handshake_id() */
+	uint64_t handshake;		/* tl_handshake_id() when examined */
 	uint64_t socket;		/* socket_id of fd, or 0 */
 	uint64_t bytes;			/* sent by the method userspace */
-	uint64_t calls;
-	struct sample_result observed;
+	uint64_t calls;			/* see struct tlssf_status */
+	struct sample_result sample;	/* valid with SAMPLE_TAKEN */
 	unsigned char secret[SECRET_MAX];	/* TLS 1.3: our write secret */
-	struct tl_info info;
+	struct tl_info info;		/* valid once examined */
 	int fd;				/* below the write BIO, or -1 */
 	uint32_t process;		/* of the first use */
 	uint32_t rekeys;
-	uint32_t buffered;			/* counted in the process's total */
-	uint16_t last_bytes_read;			/* bytes read at the last look at TCP */
+	uint32_t buffered;		/* our part of the process's total */
+	uint16_t last_bytes_read;	/* tl_bytes_read(), at the last look at
+					 * TCP; its low bits */
 	int16_t err;			/* errno of the last failure */
-	uint8_t error;			/* ... and its reason */
-	uint8_t secret_len;
+	uint8_t error;			/* reason of the last failure */
+	uint8_t secret_len;		/* 0: no secret is known */
 	uint8_t backoff_ms, retry_ms;
 	uint8_t why_not[TLSSF_METHOD_COUNT];
-	uint8_t observed_why;		/* a reason: nothing to build on */
-	uint8_t named : 2;		/* method asked for, when attached */
-	uint8_t method : 2;		/* AUTO: the named one is impossible */
-	uint8_t attempts : 2;		/* that failed for want of memory */
-	bool observing : 1;		/* the next record that is sealed */
-	bool observed_valid : 1;
-	bool examined : 1;		/* what was found out is known */
-	bool kernel_tx : 1;		/* the kernel seals what is written */
-	bool key_update_breaks : 1;	/* ... and would not survive one */
-	bool dead : 1;
-	bool alert_due : 1, alert_sent : 1; /* dead; the peer must hear it */
-	bool no_takeover : 1;		/* tried, or known to be impossible */
+	uint8_t sample_refused_why;	/* a reason */
+	uint8_t life : 2;		/* enum life */
+	uint8_t sealer : 3;		/* enum sealer */
+	uint8_t sample_step : 2;	/* enum sample_step */
+	uint8_t requested_method : 2;	/* options.method, when examined */
+	uint8_t method : 2;		/* chosen; AUTO: the requested one is
+					 * impossible */
+	uint8_t memory_failures : 2;	/* takeovers that failed for memory */
+	bool key_update_breaks : 1;	/* the kernel cannot follow a KeyUpdate */
 };
+
+static inline bool tlssf_examined(const struct conn *c)
+{
+	return c->sealer != SEALER_UNKNOWN;
+}
+
+/* The kernel encrypts what is written to the socket. */
+static inline bool tlssf_kernel_seals(const struct conn *c)
+{
+	return c->sealer == SEALER_LIBRARY_IN_KERNEL ||
+	       c->sealer == SEALER_KERNEL;
+}
+
+/* The library's own records must not leave: their sequence numbers are used. */
+static inline bool tlssf_taken_over(const struct conn *c)
+{
+	return c->sealer == SEALER_KERNEL || c->sealer == SEALER_OURSELVES;
+}
+
+/* A failure was sticky: every later call and write fails with c->err. */
+static inline bool tlssf_failed(const struct conn *c)
+{
+	return c->life != LIFE_OPEN;
+}
 
 /* ---- tx_account.c: what the kernel's TLS layer holds ---- */
 
@@ -169,99 +248,117 @@ struct tx_account {
 	uint64_t plain;		/* plaintext given to the kernel since start */
 	uint64_t start_tcp;	/* bytes in TCP at the start of the sum */
 	uint64_t start_seq, drained_seq;
-	uint64_t first_seq;	/* at attach: records are counted from here */
+	uint64_t first_seq;	/* records are counted from this number on */
 	uint64_t past_records;	/* of keys before the present one */
-	uint64_t past_sum;	/* of those, since the start of the sum */
+	uint64_t past_sum;	/* of these, since the start of the sum */
 	uint64_t spent;		/* records of the present key: upper bound */
 	uint64_t last_tcp, idle_since;	/* the look before, when inexact */
 };
 
-int tlssf_tx_allocate(struct conn *c);	/* allocate the account: 0, -ENOMEM */
+int tlssf_tx_allocate(struct conn *c);	/* 0, -ENOMEM */
 /*
  * Open the account of a socket whose keys the kernel has: 0, -ENOMEM, or
- * -errno where it has none. nothing_held: no record waits above TCP.
+ * -errno where the kernel has none. nothing_held: no record waits above TCP.
  */
 int tlssf_tx_open(struct conn *c, bool nothing_held);
 /* 0, or -EBADF: the descriptor is not the connection's socket any more. */
 int tlssf_tx_same_socket(const struct conn *c);
-/* 0, or -errno: the socket can take no more data. */
+/* 0, or -errno: the socket can send no more data. */
 int tlssf_tx_socket_alive(const struct conn *c);
 /* The same before `len` bytes are sent; flushed: a flush follows. */
 int tlssf_tx_check_before_send(struct conn *c, uint64_t len, bool flushed);
-/* Records that one key may protect (RFC 8446, 5.5; option key_records). */
+/* How many records one key may protect (RFC 8446, 5.5; option key_records). */
 uint64_t tlssf_key_record_limit(const struct conn *c);
-uint64_t tlssf_tx_records_left(struct conn *c); /* records left for this key */
-void tlssf_tx_add(struct conn *c, uint64_t plain);	/* given to it */
+uint64_t tlssf_tx_records_left(struct conn *c);	/* for the present key */
+/* Account for `plain` bytes that the kernel took; open: a record may be open. */
+void tlssf_tx_sent(struct conn *c, uint64_t plain, bool open);
 size_t tlssf_tx_record_max(const struct conn *c); /* plaintext bytes */
-int tlssf_tx_close_record(struct conn *c);	/* close an open record: 0, -errno */
-/* 0: the kernel holds nothing above TCP; WOULD_BLOCK; -errno. */
+/* Send one record of that type: bytes accepted, or -errno. */
+ssize_t tlssf_tx_send_record(struct conn *c, int type, const void *buf,
+			     size_t len);
+int tlssf_tx_close_record(struct conn *c);	/* an open one: 0, -errno */
+/* 0: the kernel holds nothing above TCP; -EAGAIN; -errno. */
 int tlssf_tx_drain(struct conn *c);
-uint64_t tlssf_tx_records(struct conn *c);
-void tlssf_tx_before_new_key(struct conn *c);	/* before a new key: seq becomes 0 */
+uint64_t tlssf_tx_records(struct conn *c);	/* sent since first_seq */
+/* The kernel is about to get a new key: the sequence number becomes 0. */
+void tlssf_tx_before_new_key(struct conn *c);
 
 /* ---- queue.c: the bridge's queue, and its place among the BIOs ---- */
 
-/* Our filter BIO (bio.c): what the layers below that file may know of it. */
-struct bridge {
-	struct bio_st *bio;
-	struct conn *conn;	/* NULL: orphan, passes everything */
-	struct batch *out;	/* gathered or still to be sent, or NULL */
-	uint64_t records;
-	bool gathering : 1;
-	bool pending : 1;	/* the library's last record is unfinished */
-	bool renewed : 1;	/* or new: nothing is known yet */
-	bool severed : 1;	/* after a takeover: nothing may pass */
-	bool wrote : 1;		/* the library, since it was observed */
-	uint8_t record_type;	/* kernel TLS: of the next write */
-	uint16_t asked;		/* to write or flush, by whomever */
-	int guard;		/* errno for every write, 0: alive */
+/* What becomes of a record that the library writes. */
+enum bridge_mode {
+	BRIDGE_PASS,		/* it goes to the BIO below */
+	BRIDGE_GATHER,		/* it goes to a batch */
+	BRIDGE_RESEAL,		/* it is decrypted; its content leaves */
+	BRIDGE_FAIL,		/* the write fails as the connection did */
+	BRIDGE_BLOCK,		/* stale after a takeover: it never leaves */
+	BRIDGE_ORPHAN,		/* no connection any more: it passes */
+	BRIDGE_MODE_COUNT
 };
 
-/* Account for what is kept between calls. */
+/* Our filter BIO (connection/bio.c). */
+struct bridge {
+	struct bio_st *bio;
+	struct conn *conn;	/* NULL: detached */
+	struct batch *out;	/* gathered or still to be sent, or NULL */
+	uint64_t records;	/* gathered, or encrypted by us */
+	bool gathering : 1;
+	bool blocked : 1;	/* see BRIDGE_BLOCK; for ever */
+	bool write_pending : 1;	/* the library's last record is unfinished */
+	bool wrote_since_sample : 1; /* the library has written since then */
+	uint8_t record_type;	/* kernel TLS: of the next write */
+	uint16_t io_calls;	/* writes and flushes, by anybody */
+};
+
+extern const char *const tlssf_bridge_mode_names[];
+enum bridge_mode tlssf_bridge_mode(const struct bridge *b);
+
+/* Account for the bytes that a connection keeps between calls. */
 void tlssf_set_buffered(struct conn *c, size_t bytes);
-bool tlssf_below_buffer_cap(const struct conn *c); /* below max_buffered */
-uint64_t tlssf_unreported_bytes(const struct conn *c); /* unreported bytes */
-/* Count the plaintext of `batch` that has left. */
+bool tlssf_below_buffer_cap(const struct conn *c); /* options.max_buffered */
+uint64_t tlssf_unreported_bytes(const struct conn *c);
+/* Note how much plaintext of `batch` has left since the last call. */
 void tlssf_count_written(struct conn *c, struct batch *batch);
-/* Put the library's records into `batch` until _release(). */
+
+/* The library's records go to `batch` until tlssf_bridge_end_gather(). */
 void tlssf_bridge_begin_gather(struct bridge *b, struct batch *batch);
 void tlssf_bridge_end_gather(struct bridge *b);
 /* Encrypt a record with key `g`, behind all that is queued: 0, -errno. */
 int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
-		      const void *plain, size_t len);
-void tlssf_bridge_count_record(struct bridge *b);	/* one record of ours */
-struct batch *tlssf_queue_batch(struct bridge *b);	/* queued, or NULL */
+			const void *plain, size_t len);
+struct batch *tlssf_queue_batch(struct bridge *b);	/* or NULL */
 void tlssf_queue_set_batch(struct bridge *b, struct batch *batch);
 bool tlssf_queue_has_bytes(const struct bridge *b);
-/* Send what is queued: 0 when all has left, WOULD_BLOCK, -errno. */
+/* Send what is queued: 0 when all has left, -EAGAIN, -errno. */
 int tlssf_queue_send(struct bridge *b);
-void tlssf_queue_discard(struct bridge *b);	/* discard the queue */
-/* Flush all BIOs of the write side: the same results. */
+void tlssf_queue_discard(struct bridge *b);
+
+/* Flush all BIOs of the write side: 0, -EAGAIN, -errno. */
 int tlssf_bridge_flush_bios(struct bridge *b);
-bool tlssf_bridge_bios_empty(struct bridge *b);	/* no BIO holds a byte */
+bool tlssf_bridge_bios_empty(struct bridge *b);
 /* Only BIOs of OpenSSL's own lie between the bridge and a socket. */
 bool tlssf_bridge_reaches_socket(const struct bridge *b);
 bool tlssf_bridge_on_top(const struct conn *c);
 bool tlssf_bridge_in_chain(const struct conn *c);
-uint64_t tlssf_bridge_records(const struct bridge *b);	/* gathered */
-void tlssf_bridge_reset_wrote(struct bridge *b);	/* from now on: */
-bool tlssf_bridge_wrote_since_sample(const struct bridge *b);	/* has the library? */
-unsigned int tlssf_bridge_io_calls(const struct bridge *b); /* how often */
-bool tlssf_bridge_write_pending(const struct bridge *b); /* library's, unfinished */
-void tlssf_bridge_set_write_pending(struct bridge *b, bool pending);
-bool tlssf_bridge_renewed(const struct bridge *b);
-void tlssf_bridge_examined(struct bridge *b);	/* ... and over */
-void tlssf_bridge_guard(struct bridge *b, int err); /* fail all writes */
-bool tlssf_bridge_guarded(const struct bridge *b);
 
 /* ---- outcome.c: what a call answers ---- */
 
-int tlssf_conn_fail(struct conn *c, int reason, int err);  /* not sticky */
-int tlssf_conn_die(struct conn *c, int reason, int err);   /* sticky */
-int tlssf_conn_io_error(struct conn *c, int err);	/* errno of a send */
+/* Note why a call fails: TLSSF_ERROR, with errno. The connection stays usable. */
+int tlssf_conn_fail(struct conn *c, int reason, int err);
+/*
+ * The same, and the connection has failed for good: LIFE_DEAD. Of several such
+ * failures the first one stands.
+ */
+int tlssf_conn_die(struct conn *c, int reason, int err);
+/* The same with another life than LIFE_DEAD. */
+int tlssf_conn_die_as(struct conn *c, enum life life, int reason, int err);
+/* What the errno of a send means: TLSSF_ERROR. */
+int tlssf_conn_io_error(struct conn *c, int err);
+/* A lack of memory, which may have passed at the next call. */
+bool tlssf_is_memory_error(int err);
 /* TLSSF_WANT_WRITE; sets retry_ms if the socket is writable already. */
 int tlssf_conn_want_write(struct conn *c);
-/* What 0, WOULD_BLOCK or -errno of a send means for the caller. */
-int tlssf_conn_result(struct conn *c, int r);
+/* From 0 or -errno (-EAGAIN: want to write) to 0, TLSSF_WANT_WRITE, _ERROR. */
+int tlssf_conn_io_result(struct conn *c, int r);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The records of ours that go through the bridge: gathered or sealed here, and
- * queued until the BIO below has taken them; and where among the application's
- * BIOs the bridge stands.
+ * The bridge's queue: records that the library has gathered or that we have
+ * encrypted, until the BIO below has taken them. And where among the
+ * application's BIOs the bridge stands.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -13,9 +13,31 @@
 
 #include "output.h"
 
-static _Atomic size_t process_buffered;
+const char *const tlssf_bridge_mode_names[] = {
+	[BRIDGE_PASS] = "pass",
+	[BRIDGE_GATHER] = "gather",
+	[BRIDGE_RESEAL] = "reseal",
+	[BRIDGE_FAIL] = "fail",
+	[BRIDGE_BLOCK] = "block",
+	[BRIDGE_ORPHAN] = "orphan",
+};
+
+enum bridge_mode tlssf_bridge_mode(const struct bridge *b)
+{
+	if (b->blocked)
+		return BRIDGE_BLOCK;
+	if (!b->conn)
+		return BRIDGE_ORPHAN;
+	if (tlssf_failed(b->conn))
+		return BRIDGE_FAIL;
+	if (tlssf_taken_over(b->conn))
+		return BRIDGE_RESEAL;
+	return b->gathering ? BRIDGE_GATHER : BRIDGE_PASS;
+}
 
 /* ---- what is kept between calls ---- */
+
+static _Atomic size_t process_buffered;
 
 void tlssf_set_buffered(struct conn *c, size_t bytes)
 {
@@ -34,7 +56,7 @@ void tlssf_count_written(struct conn *c, struct batch *batch)
 {
 	size_t plain = tlssf_batch_plaintext_written(batch);
 
-	if (c->unreported)	/* not where the queue has messages only */
+	if (c->unreported)	/* NULL: the batch has no bytes of a caller */
 		c->unreported->written += plain;
 }
 
@@ -45,7 +67,7 @@ uint64_t tlssf_unreported_bytes(const struct conn *c)
 
 /* ---- the queue ---- */
 
-static int below_error(BIO *next)
+static int error_of_bio(BIO *next)
 {
 	int err = errno;
 
@@ -61,14 +83,17 @@ static bool is_socket(const BIO *bio)
 	return type == BIO_TYPE_SOCKET || type == BIO_TYPE_CONNECT;
 }
 
-/* Straight to the socket where there is one: MSG_NOSIGNAL, no retry flags. */
+/*
+ * A socket BIO is bypassed: send() with MSG_NOSIGNAL raises no SIGPIPE, and the
+ * BIO's retry flags stay as they are.
+ */
 static ssize_t write_below(struct bridge *b, const void *data, size_t len)
 {
 	BIO *next = BIO_next(b->bio);
 	int n;
 
 	if (!next)
-		return -EPIPE;	/* popped */
+		return -EPIPE;	/* the application has popped the bridge */
 	b->conn->calls++;
 	if (is_socket(next)) {
 		int fd = (int)BIO_get_fd(next, NULL);
@@ -77,7 +102,7 @@ static ssize_t write_below(struct bridge *b, const void *data, size_t len)
 	}
 	errno = 0;
 	n = BIO_write(next, data, (int)len);
-	return n > 0 ? n : below_error(next);
+	return n > 0 ? n : error_of_bio(next);
 }
 
 bool tlssf_queue_has_bytes(const struct bridge *b)
@@ -100,30 +125,30 @@ int tlssf_queue_send(struct bridge *b)
 
 	if (!tlssf_queue_has_bytes(b))
 		return 0;
-	if (b->guard)
-		return -b->guard;
+	if (tlssf_failed(b->conn))
+		return -b->conn->err;
 	if (tlssf_sys.process() != b->conn->process)
 		return -ECHILD;	/* the parent sends these records */
 	do {
 		want = out->used - out->head;
 		n = write_below(b, out->data + out->head, want);
-		if (n == -EAGAIN || n == -EINTR)
-			return WOULD_BLOCK;
+		if (n == -EINTR)
+			return -EAGAIN;
 		if (n < 0)
 			return (int)n;
 		out->head += (size_t)n;
 		tlssf_count_written(b->conn, out);
-		/* short: the socket is full, or a signal interrupted; any other
-		 * BIO may take as little as it likes */
+		/* A socket takes less than all when it is full or a signal
+		 * arrives; another BIO may do so at any time. */
 	} while (out->head < out->used && !is_socket(BIO_next(b->bio)));
 	if (out->head < out->used)
-		return WOULD_BLOCK;
+		return -EAGAIN;
 	tlssf_queue_discard(b);
 	return 0;
 }
 
 int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
-		      const void *plain, size_t len)
+			const void *plain, size_t len)
 {
 	size_t start = tlssf_record_start(&g->key);
 	unsigned char *at;
@@ -145,11 +170,6 @@ int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
 	return 0;
 }
 
-void tlssf_bridge_count_record(struct bridge *b)
-{
-	b->records++;
-}
-
 void tlssf_bridge_begin_gather(struct bridge *b, struct batch *batch)
 {
 	b->out = batch;
@@ -159,7 +179,7 @@ void tlssf_bridge_begin_gather(struct bridge *b, struct batch *batch)
 void tlssf_bridge_end_gather(struct bridge *b)
 {
 	b->gathering = false;
-	if (b->guard || b->out->head == b->out->used)
+	if (tlssf_failed(b->conn) || b->out->head == b->out->used)
 		tlssf_queue_discard(b);
 }
 
@@ -173,86 +193,32 @@ void tlssf_queue_set_batch(struct bridge *b, struct batch *batch)
 	b->out = batch;
 }
 
-void tlssf_bridge_reset_wrote(struct bridge *b)
-{
-	b->wrote = false;
-}
-
-bool tlssf_bridge_wrote_since_sample(const struct bridge *b)
-{
-	return b->wrote;
-}
-
-unsigned int tlssf_bridge_io_calls(const struct bridge *b)
-{
-	return b->asked;
-}
-
-uint64_t tlssf_bridge_records(const struct bridge *b)
-{
-	return b->records;
-}
-
-/* ---- what else is known of the bridge ---- */
-
-bool tlssf_bridge_renewed(const struct bridge *b)
-{
-	return b->renewed;
-}
-
-void tlssf_bridge_examined(struct bridge *b)
-{
-	b->renewed = false;
-}
-
-bool tlssf_bridge_write_pending(const struct bridge *b)
-{
-	return b->pending;
-}
-
-void tlssf_bridge_set_write_pending(struct bridge *b, bool pending)
-{
-	b->pending = pending;
-}
-
-bool tlssf_bridge_guarded(const struct bridge *b)
-{
-	return b->guard != 0;
-}
-
-void tlssf_bridge_guard(struct bridge *b, int err)
-{
-	b->guard = err ? err : EPIPE;
-	if (!b->gathering)
-		tlssf_queue_discard(b);
-}
-
 /* ---- the BIOs around ---- */
 
-/* Not every filter above us hands on that the one below it waits. */
-static bool waits(const struct bridge *b, BIO *top)
+/* A filter above the bridge may not copy the retry flags of the BIO below it. */
+static bool should_retry(const struct bridge *b, BIO *top)
 {
 	while (top && top != b->bio && !BIO_should_retry(top))
 		top = BIO_next(top);
 	return top && BIO_should_retry(top);
 }
 
-/* All that lies in BIOs above and below us. A socket has nothing to flush. */
 int tlssf_bridge_flush_bios(struct bridge *b)
 {
 	BIO *top = SSL_get_wbio(b->conn->ssl), *next = BIO_next(b->bio);
 
-	if (top == b->bio && next && is_socket(next) && !tlssf_queue_has_bytes(b))
+	/* A socket BIO has nothing to flush. */
+	if (top == b->bio && next && is_socket(next) &&
+	    !tlssf_queue_has_bytes(b))
 		return 0;
 	errno = 0;
 	if (BIO_flush(top) > 0)
 		return 0;
-	if (b->guard)
-		return -b->guard;
-	return waits(b, top) ? WOULD_BLOCK : below_error(top);
+	if (tlssf_failed(b->conn))
+		return -b->conn->err;
+	return should_retry(b, top) ? -EAGAIN : error_of_bio(top);
 }
 
-/* Nothing is held in the BIOs between us and the socket. */
 bool tlssf_bridge_bios_empty(struct bridge *b)
 {
 	return !tlssf_queue_has_bytes(b) &&
@@ -261,14 +227,15 @@ bool tlssf_bridge_bios_empty(struct bridge *b)
 
 /*
  * Could we write to the socket ourselves? A BIO of the application's own may
- * do with the bytes what it likes, so only OpenSSL's plain ones may be there.
+ * change the bytes or hold them, so only BIOs that OpenSSL brings may stand
+ * there.
  */
 bool tlssf_bridge_reaches_socket(const struct bridge *b)
 {
 	BIO *bio;
 
 	for (bio = BIO_next(b->bio); bio; bio = BIO_next(bio)) {
-		/* one of ours that another BIO has covered: it only passes */
+		/* a detached bridge that another BIO covers: it passes all */
 		if (BIO_method_type(bio) == BIO_method_type(b->bio))
 			continue;
 		switch (BIO_method_type(bio)) {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the kernel's TLS layer holds above TCP. A record that TCP has no room
- * for waits on a list that no system call shows and that close() throws away,
- * so we add up: what was sealed since the start, less what reached TCP.
+ * The account of what the kernel's TLS layer holds above TCP. Linux keeps a
+ * record for which TCP has no room on a list that no system call shows and that
+ * close() discards. So the account computes it:
  *
  *   held = plaintext + records * overhead - (bytes in TCP now - at the start)
  *
- * with the number of records from rec_seq, read back by getsockopt(TLS_TX).
- * The sum is exact when nothing was held at the start and all plaintext since
- * went through us. Otherwise only an idle TCP queue tells: nothing
- * unacknowledged, twice, with time between for the kernel to refill it.
+ * The number of records comes from the sequence number, which
+ * getsockopt(TLS_TX) returns. The sum is exact when nothing was held at its
+ * start and all plaintext since then went through us. Otherwise the only sign
+ * is an idle TCP queue: no byte is unacknowledged, twice, with time in between
+ * for the kernel to refill the queue.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -20,9 +21,9 @@
 
 #define IDLE_MS		25u	/* the kernel's worker needs a tick or two */
 #define LOOKS_MAX	16
-/* No more than so much is sealed for a peer that may have gone. */
+/* How many bytes are sent at most without a look whether the peer is there. */
 #define UNSEEN_MAX	(128u << 10)
-/* RFC 8446, 5.5; for CCM as RFC 9147, 4.5.3. ChaCha20's limit is beyond all. */
+/* RFC 8446, 5.5; for CCM RFC 9147, 4.5.3. ChaCha20 has no limit in practice. */
 #define LIMIT_GCM	23726566u	/* 2^24.5 */
 #define LIMIT_CCM	(1u << 23)
 
@@ -43,9 +44,10 @@ static int read_seq(const struct conn *c, uint64_t *seq)
 }
 
 /*
- * Bytes in TCP, while nobody sends; *idle: none of them waits. An
- * acknowledgement between the two numbers of one look makes it too low, never
- * too high: the highest counts, once it was seen twice.
+ * The number of bytes in TCP while nobody sends: 0, -EAGAIN, -errno. *idle: no
+ * byte is unacknowledged. An acknowledgement that arrives between the two
+ * system calls of one look makes the number too low, never too high. So the
+ * highest number counts, once two looks have shown it.
  */
 static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
 {
@@ -69,7 +71,10 @@ static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
 	return seen < 2 ? -EAGAIN : 0;
 }
 
-/* The sum starts anew; that nothing is held now, the caller or TCP must say. */
+/*
+ * Start a new sum. It is exact if nothing is held now, which the caller knows or
+ * an idle TCP queue shows.
+ */
 static void restart(struct conn *c, bool nothing_held)
 {
 	struct tx_account *k = c->tx;
@@ -85,8 +90,11 @@ static void restart(struct conn *c, bool nothing_held)
 	k->exact = nothing_held || idle;
 }
 
-/* Only the kernel's plain answer makes a no: it may be sealing already. */
-static bool denied(int err)
+/*
+ * Only these errors mean that the kernel has no keys for this socket. After any
+ * other error it may be encrypting already.
+ */
+static bool has_no_keys(int err)
 {
 	return err == -ENOPROTOOPT || err == -EBUSY || err == -ENOTSOCK ||
 	       err == -EOPNOTSUPP || err == -EBADF;
@@ -103,7 +111,7 @@ static unsigned int set_option(const struct conn *c, int option,
 	return value;
 }
 
-/* A kernel that cannot seals as it always does. */
+/* A kernel without these options ignores them. */
 static void set_options(struct conn *c)
 {
 	const struct tlssf_options *o = &c->conf->options;
@@ -132,7 +140,7 @@ int tlssf_tx_open(struct conn *c, bool nothing_held)
 	int r;
 
 	r = c->fd < 0 ? -ENOTSOCK : tlssf_sys.tls_tx_get(c->fd, head, &len);
-	if (denied(r))
+	if (has_no_keys(r))
 		return r;
 	r = tlssf_tx_allocate(c);
 	if (r)
@@ -150,17 +158,31 @@ size_t tlssf_tx_record_max(const struct conn *c)
 	return c->tx->max_payload ? c->tx->max_payload : RECORD_MAX;
 }
 
-/* Kernels fill at least half of each record, but for the last one. */
-void tlssf_tx_add(struct conn *c, uint64_t plain)
+/*
+ * Kernels fill each record at least by half, except the last one: that bounds
+ * the number of records.
+ */
+void tlssf_tx_sent(struct conn *c, uint64_t plain, bool open)
 {
 	c->tx->drained = false;
+	c->tx->open = open;
 	c->tx->plain += plain;
 	c->tx->spent += 2 * (plain / tlssf_tx_record_max(c)) + 2;
 }
 
+ssize_t tlssf_tx_send_record(struct conn *c, int type, const void *buf,
+			     size_t len)
+{
+	ssize_t n = tlssf_sys.send_record(c->fd, type, buf, len);
+
+	if (n > 0)
+		tlssf_tx_sent(c, (uint64_t)n, false);
+	return n;
+}
+
 /*
- * Where the application has closed the socket, its number may be that of
- * another one, which would take the data in the clear.
+ * After the application has closed the socket, its descriptor number may belong
+ * to another socket, which would send the data in plaintext.
  */
 int tlssf_tx_same_socket(const struct conn *c)
 {
@@ -169,7 +191,7 @@ int tlssf_tx_same_socket(const struct conn *c)
 	return tlssf_sys.socket_id(c->fd, &id) || id != c->socket ? -EBADF : 0;
 }
 
-/* And a dead connection goes on taking data: ask TCP. */
+/* Kernel TLS accepts data for a closed connection, so look at TCP's state. */
 int tlssf_tx_socket_alive(const struct conn *c)
 {
 	int state, r = tlssf_tx_same_socket(c);
@@ -183,21 +205,22 @@ int tlssf_tx_socket_alive(const struct conn *c)
 }
 
 /*
- * Before so much is sealed. A peer that was heard since the last look has at
- * worst gone a moment too late to be noticed by this call, but by the next.
+ * A small send may skip the look at TCP's state if data of the peer arrived
+ * since the last look, or if a flush follows: then the next call, or the flush,
+ * reports a peer that has gone just now.
  */
 int tlssf_tx_check_before_send(struct conn *c, uint64_t len, bool flushed)
 {
-	uint16_t heard = (uint16_t)tl_bytes_read(c->ssl);
-	bool later = len <= UNSEEN_MAX && (flushed || heard != c->last_bytes_read);
+	uint16_t read = (uint16_t)tl_bytes_read(c->ssl);
+	bool later = len <= UNSEEN_MAX && (flushed || read != c->last_bytes_read);
 
-	c->last_bytes_read = heard;
+	c->last_bytes_read = read;
 	return later ? tlssf_tx_same_socket(c) : tlssf_tx_socket_alive(c);
 }
 
 uint64_t tlssf_key_record_limit(const struct conn *c)
 {
-	uint64_t limit = UINT64_MAX, asked = 0;
+	uint64_t limit = UINT64_MAX, requested = 0;
 
 	if (c->info.version != TLS13)
 		return UINT64_MAX;
@@ -206,13 +229,14 @@ uint64_t tlssf_key_record_limit(const struct conn *c)
 	else if (c->info.kernel_cipher != TLSSF_CHACHA20_POLY1305)
 		limit = LIMIT_GCM;
 	if (c->conf)
-		asked = c->conf->options.key_records;
-	return asked && asked < limit ? asked : limit;
+		requested = c->conf->options.key_records;
+	return requested && requested < limit ? requested : limit;
 }
 
 /*
- * Records that the present key may still protect. An upper bound of what was
- * spent is kept; the kernel is asked only when that comes near.
+ * The account has an upper bound of the records that the present key has
+ * protected. Only when the bound comes near the limit is the exact number read
+ * from the kernel.
  */
 uint64_t tlssf_tx_records_left(struct conn *c)
 {
@@ -232,10 +256,10 @@ int tlssf_tx_close_record(struct conn *c)
 	if (!c->tx->open)
 		return 0;
 	c->calls++;
-	n = tlssf_sys.send_record(c->fd, RECORD_DATA, NULL, 0);
+	n = tlssf_tx_send_record(c, RECORD_DATA, NULL, 0);
 	if (n < 0)
 		return (int)n;
-	c->tx->open = false;
+	c->tx->open = false;	/* no byte was accepted, but the record left */
 	return 0;
 }
 
@@ -271,20 +295,21 @@ static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 	if (!k->exact)
 		return false;
 	if (read_seq(c, &seq)) {
-		k->exact = false;	/* look at the TCP queue instead */
+		k->exact = false;	/* from now on an idle TCP queue */
 		return false;
 	}
 	k->drained_seq = seq;
 	sealed = k->plain + (k->past_sum + seq - k->start_seq) *
 		tlssf_record_overhead(c->info.version, c->info.kernel_cipher);
 	if (sent > sealed)
-		k->exact = false;	/* somebody else sends, too */
+		k->exact = false;	/* the application sends, too */
 	return sent == sealed;
 }
 
 /*
- * Once is enough: a later look may be too low, see settled_tcp(). But nothing
- * may have been sealed since, by an SSL_sendfile() of the application's.
+ * A sum that was zero once stays valid, though a later look at TCP may give a
+ * number that is too low (see settled_tcp()), as long as no record was sent
+ * since then, as by an SSL_sendfile() of the application's.
  */
 static bool still_drained(const struct conn *c)
 {
@@ -312,8 +337,8 @@ int tlssf_tx_drain(struct conn *c)
 	struct sys_tcp tcp;
 	int r = tlssf_tx_close_record(c);
 
-	if (r == -EAGAIN || r == -EINTR)
-		return WOULD_BLOCK;
+	if (r == -EINTR)
+		return -EAGAIN;
 	if (r)
 		return r;
 	c->calls++;
@@ -321,14 +346,14 @@ int tlssf_tx_drain(struct conn *c)
 	if (r)
 		return r;
 	if (tcp.state == TCP_CLOSE && tcp.queued)
-		return -EPIPE;	/* what TCP still had went with the peer */
+		return -EPIPE;	/* TCP has discarded its queue */
 	c->tx->drained = still_drained(c) || sum_is_zero(c, &tcp);
 	if (c->tx->drained)
 		return 0;
 	if (tcp.state == TCP_CLOSE)
 		return -EPIPE;
 	if (c->tx->exact || !idle_twice(c, &tcp))
-		return WOULD_BLOCK;
+		return -EAGAIN;
 	restart(c, true);
 	c->tx->drained = c->tx->exact;
 	return 0;

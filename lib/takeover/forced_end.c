@@ -1,77 +1,70 @@
 /* SPDX-License-Identifier: MIT */
-/* The end of a connection before its time, with a fatal alert. */
+/*
+ * The end of a connection before its time. The peer gets a fatal alert, under
+ * the key that it expects, so that a truncated stream never looks complete.
+ */
 #include <errno.h>
 
 #include "takeover.h"
 
-static const unsigned char last_alert[] = { ALERT_FATAL,
-					    ALERT_INTERNAL_ERROR };
-
-/*
- * The kernel keeps its old key and the peer would get records that it cannot
- * open. So the KeyUpdate does not leave; a fatal alert does, under the key
- * that the peer still expects, and the stream never looks complete.
- */
-bool tlssf_conn_on_key_update(struct conn *c)
-{
-	c->rekeys++;
-	if (!c->key_update_breaks)
-		return true;
-	tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY);
-	return false;
-}
-
-/* A forced end, by us: the peer hears a fatal alert. */
-int tlssf_conn_end_with_alert(struct conn *c, int reason)
-{
-	if (!c->dead) {
-		if (c->takeover && !c->kernel_tx &&
-		    !tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
-				       RECORD_ALERT, last_alert,
-				       sizeof(last_alert)))
-			tlssf_queue_send(c->bridge);
-		tlssf_conn_die(c, reason, EPROTO);
-		c->alert_due = true;
-		tlssf_conn_send_due_alert(c);
-	}
-	return -EPROTO;
-}
-
-/*
- * OpenSSL 3.2 and later gives the kernel both directions; where that cannot
- * rekey, a KeyUpdate of the peer's own ends in this alert. SSL_sendfile()
- * would go on after it.
- */
-void tlssf_conn_on_fatal_alert_sent(struct conn *c, int alert)
-{
-	tlssf_conn_die(c, c->key_update_breaks && !c->takeover &&
-			  alert == ALERT_INTERNAL_ERROR
-		       ? TLSSF_REASON_REKEY : TLSSF_REASON_TLS, EPROTO);
-	c->alert_due = true;
-	c->alert_sent = true;
-}
+static const unsigned char alert[] = { ALERT_FATAL, ALERT_INTERNAL_ERROR };
 
 int tlssf_conn_send_due_alert(struct conn *c)
 {
 	ssize_t n;
 
-	/* without the kernel it was tried by tlssf_conn_end_with_alert() */
-	if (!c->kernel_tx || tlssf_tx_socket_alive(c)) {
-		c->alert_due = false;
+	/* Only the kernel can still send: our own queue is discarded. */
+	if (!tlssf_kernel_seals(c) || tlssf_tx_socket_alive(c)) {
+		tlssf_set_life(c, LIFE_DEAD);
 		return 0;
 	}
-	if (!c->alert_sent) {
+	if (c->life == LIFE_ALERT_DUE) {
 		c->calls++;
-		n = tlssf_sys.send_record(c->fd, RECORD_ALERT, last_alert,
-					  sizeof(last_alert));
+		n = tlssf_tx_send_record(c, RECORD_ALERT, alert, sizeof(alert));
 		if (n == -EAGAIN || n == -EINTR)
 			return tlssf_conn_want_write(c);
-		if (n > 0)
-			tlssf_tx_add(c, sizeof(last_alert));
-		c->alert_sent = true;
+		tlssf_set_life(c, LIFE_ALERT_SENT);
 	}
-	if (tlssf_tx_drain(c) == WOULD_BLOCK)
+	if (tlssf_tx_drain(c) == -EAGAIN)
 		return tlssf_conn_want_write(c);
-	c->alert_due = false;
+	tlssf_set_life(c, LIFE_DEAD);
 	return 0;
+}
+
+int tlssf_conn_end_with_alert(struct conn *c, int reason)
+{
+	if (tlssf_failed(c))
+		return -EPROTO;
+	if (c->sealer == SEALER_OURSELVES &&
+	    !tlssf_queue_encrypt(c->bridge, &c->takeover->ours, RECORD_ALERT,
+				 alert, sizeof(alert)))
+		tlssf_queue_send(c->bridge);
+	tlssf_conn_die_as(c, LIFE_ALERT_DUE, reason, EPROTO);
+	tlssf_conn_send_due_alert(c);
+	return -EPROTO;
+}
+
+bool tlssf_conn_on_key_update(struct conn *c)
+{
+	c->rekeys++;
+	if (!c->key_update_breaks)
+		return true;
+	/* The kernel would use the old key, and the peer could not decrypt. */
+	tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY);
+	return false;
+}
+
+/*
+ * OpenSSL 3.2 and later gives the kernel both directions. If the kernel cannot
+ * rekey, a KeyUpdate of the peer ends in OpenSSL's alert internal_error.
+ * SSL_sendfile() would still send after that alert.
+ */
+void tlssf_conn_on_fatal_alert_sent(struct conn *c, int alert_code)
+{
+	bool rekey = c->key_update_breaks && !tlssf_taken_over(c) &&
+		     alert_code == ALERT_INTERNAL_ERROR;
+
+	tlssf_conn_die_as(c, LIFE_ALERT_SENT,
+			  rekey ? TLSSF_REASON_REKEY : TLSSF_REASON_TLS,
+			  EPROTO);
 }

@@ -1,13 +1,35 @@
 /* SPDX-License-Identifier: MIT */
-/* The keys of a connection: generations, KeyUpdate, how long one lasts. */
+/*
+ * The keys of a connection's write direction: from the write secret to a key
+ * generation, from one generation to the next by a KeyUpdate (RFC 8446, 4.6.3
+ * and 7.2), how long a key lasts (5.5), and how keys are wiped.
+ *
+ * After a takeover there are two sequences of generations. `library` decrypts
+ * what the TLS library encrypts; `ours` protects the records that leave. A
+ * KeyUpdate that the library sends advances both. A KeyUpdate of our own
+ * advances `ours` only, and the library need not know of it.
+ */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "takeover.h"
 
-/* ---- secrets ---- */
+/* update_not_requested: the peer need not change its own key. */
+static const unsigned char key_update[] = { HANDSHAKE_KEY_UPDATE, 0, 0, 1, 0 };
 
-/* From the library, where it tells: then it is the present one. */
+bool tlssf_is_key_update(const void *message, size_t len)
+{
+	return len == sizeof(key_update) &&
+	       !memcmp(message, key_update, HANDSHAKE_HEADER);
+}
+
+/* ---- the write secret ---- */
+
+/*
+ * BoringSSL returns the current write secret on request; prefer it to the key
+ * log's, which may be older than a KeyUpdate.
+ */
 void tlssf_keys_refresh_secret(struct conn *c)
 {
 	size_t n = c->info.version == TLS13 ?
@@ -17,7 +39,21 @@ void tlssf_keys_refresh_secret(struct conn *c)
 		c->secret_len = (uint8_t)n;
 }
 
-/* Nothing is tried inside a send where tlssf_ctx_init() has done it. */
+int tlssf_secret_unavailable_reason(const struct conn *c)
+{
+	if (c->info.version < TLS13 || c->secret_len == c->info.hash_len)
+		return TLSSF_REASON_NONE;
+	return c->conf && !tl_keylog_ours(c->ssl) ? TLSSF_REASON_KEYLOG_REPLACED
+						  : TLSSF_REASON_NO_SECRET;
+}
+
+void tlssf_keys_wipe_secret(struct conn *c)
+{
+	explicit_bzero(c->secret, sizeof(c->secret));
+	c->secret_len = 0;
+}
+
+/* tlssf_ctx_init() has run the probe already, so that no send has to. */
 bool tlssf_kernel_can_rekey(const struct conn *c)
 {
 	return c->conf ? c->conf->kernel_rekeys : tlssf_probe_rekey();
@@ -25,9 +61,8 @@ bool tlssf_kernel_can_rekey(const struct conn *c)
 
 /* ---- generations ---- */
 
-/* Key material of one generation, with sequence number 0. */
 int tlssf_keys_derive(const struct conn *c, const unsigned char *secret,
-		  struct kernel_key *key)
+		      struct kernel_key *key)
 {
 	unsigned char block[KEY_BLOCK_MAX];
 	int cipher = c->info.kernel_cipher;
@@ -50,7 +85,7 @@ void tlssf_generation_drop(struct generation *g)
 }
 
 int tlssf_generation_make(const struct conn *c, const unsigned char *secret,
-			   enum key_use use, struct generation *g)
+			  enum key_use use, struct generation *g)
 {
 	int r = tlssf_keys_derive(c, secret, &g->key);
 
@@ -65,9 +100,9 @@ int tlssf_generation_make(const struct conn *c, const unsigned char *secret,
 	return r;
 }
 
-/* The one after `from`, unless it is there already. */
-static int prepare_next(const struct conn *c, const struct generation *from,
-			enum key_use use, struct generation *next)
+/* Make the generation after `from`, unless an earlier call has made it. */
+static int make_next(const struct conn *c, const struct generation *from,
+		     enum key_use use, struct generation *next)
 {
 	unsigned char secret[SECRET_MAX];
 	int r = 0;
@@ -99,28 +134,25 @@ int tlssf_keys_install(int fd, const struct kernel_key *key)
 	return r;
 }
 
-/* Records that the key in use may still protect. */
 uint64_t tlssf_keys_records_left(struct conn *c)
 {
-	uint64_t limit = tlssf_key_record_limit(c), seq = c->takeover->ours.key.seq;
+	uint64_t limit = tlssf_key_record_limit(c);
+	uint64_t seq = c->takeover->ours.key.seq;
 
-	if (c->kernel_tx)
+	if (tlssf_kernel_seals(c))
 		return tlssf_tx_records_left(c);
 	return seq < limit ? limit - seq : 0;
 }
 
 /* ---- KeyUpdate ---- */
 
-/*
- * The library's keys and ours change at the same message when it is the library
- * that sends it. Ours may change more often: see tlssf_keys_send_own_update().
- */
 static int prepare_ours(struct conn *c)
 {
 	struct takeover *t = c->takeover;
 
-	return prepare_next(c, &t->ours, c->kernel_tx ? KEY_EXPORT : KEY_ENCRYPT,
-			    &t->ours_next);
+	return make_next(c, &t->ours,
+			 tlssf_kernel_seals(c) ? KEY_EXPORT : KEY_ENCRYPT,
+			 &t->ours_next);
 }
 
 static int commit_ours(struct conn *c)
@@ -128,26 +160,24 @@ static int commit_ours(struct conn *c)
 	struct takeover *t = c->takeover;
 	int r;
 
-	if (c->kernel_tx)
+	if (tlssf_kernel_seals(c))
 		tlssf_tx_before_new_key(c);
 	advance(&t->ours, &t->ours_next);
-	if (!c->kernel_tx)
+	if (!tlssf_kernel_seals(c))
 		return 0;
 	r = tlssf_keys_install(c->fd, &t->ours.key);
 	explicit_bzero(&t->ours.key, sizeof(t->ours.key));
 	return r;
 }
 
-/* All that may fail, before the library's message leaves. */
 int tlssf_keys_prepare_update(struct conn *c)
 {
 	struct takeover *t = c->takeover;
-	int r = prepare_next(c, &t->library, KEY_DECRYPT, &t->library_next);
+	int r = make_next(c, &t->library, KEY_DECRYPT, &t->library_next);
 
 	return r ? r : prepare_ours(c);
 }
 
-/* The message is out: all that follows is sealed with the next key. */
 int tlssf_keys_commit_update(struct conn *c)
 {
 	advance(&c->takeover->library, &c->takeover->library_next);
@@ -156,21 +186,15 @@ int tlssf_keys_commit_update(struct conn *c)
 
 static int send_key_update(struct conn *c)
 {
-	/* update_not_requested, RFC 8446 4.6.3 */
-	static const unsigned char message[] = { 24, 0, 0, 1, 0 };
 	ssize_t n;
 
-	if (!c->kernel_tx)
+	if (!tlssf_kernel_seals(c))
 		return tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
-					 RECORD_HANDSHAKE, message,
-					 sizeof(message));
+					   RECORD_HANDSHAKE, key_update,
+					   sizeof(key_update));
 	c->calls++;
-	n = tlssf_sys.send_record(c->fd, RECORD_HANDSHAKE, message,
-				  sizeof(message));
-	if (n > 0) {
-		tlssf_tx_add(c, sizeof(message));
-		c->tx->open = false;
-	}
+	n = tlssf_tx_send_record(c, RECORD_HANDSHAKE, key_update,
+				 sizeof(key_update));
 	return n > 0 ? 0 : n == -EINTR ? -EAGAIN : (int)n;
 }
 
@@ -186,7 +210,7 @@ int tlssf_keys_send_own_update(struct conn *c)
 	c->rekeys++;
 	if (commit_ours(c) == 0)
 		return 0;
-	/* the peer waits for the new key, the kernel has the old one */
+	/* The peer expects the new key, but the kernel has the old one. */
 	tlssf_conn_die(c, TLSSF_REASON_REKEY, EPROTO);
 	return -EPROTO;
 }

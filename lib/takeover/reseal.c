@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * After a takeover the TLS library goes on sealing: SSL_write, alerts, tickets,
- * KeyUpdate. Each such record is opened here and its content goes through the
- * kernel, with its type, under the kernel's sequence number, or is sealed again
- * under our own; what the library sealed never leaves the process.
+ * The library's own records after a takeover: SSL_write(), alerts, session
+ * tickets, KeyUpdate. The TLS library does not know of the takeover and encrypts
+ * them with its own keys. They must not leave, since their sequence numbers are
+ * in use by the new owner of the keys. So each record is decrypted here, and its
+ * content leaves under the right sequence number: through the kernel, with its
+ * record type, or encrypted again by us.
  *
- * A record is taken whole and only when all of its content is in the kernel;
- * until then the library gets "try again" and comes back with the same one. But
- * for a handshake message of a library that keeps them for the next SSL_write:
- * we call that to have them sent, and it must not be left unfinished, for the
- * application's own SSL_write() is none that repeats it. One may wait here.
+ * The library's write succeeds only when all of its record has left; until then
+ * it fails with "try again", and the library repeats the same record. There is
+ * one exception. A library that defers handshake messages to the next
+ * SSL_write() would be left with an unfinished write that nobody repeats when
+ * we make it send these messages. So one such message is acknowledged early and
+ * waits here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,33 +20,57 @@
 
 #include "takeover.h"
 
-#define HS_HEADER	4u	/* type and length, RFC 8446 4 */
-#define HS_KEY_UPDATE	24u
 #define PART_MAX	(RECORD_HEADER + RECORD_MAX + 256u)
 
-/* The content, wherever it is. */
-static void drop_plain(struct reseal *r)
+const char *const tlssf_reseal_names[] = {
+	[RESEAL_IDLE] = "idle",
+	[RESEAL_KEY_FIRST] = "key_first",
+	[RESEAL_SEND] = "send",
+	[RESEAL_QUEUED] = "queued",
+};
+
+#define TO(step)	(1u << (step))
+
+static const uint8_t reseal_steps[] = {
+	[RESEAL_IDLE] = TO(RESEAL_KEY_FIRST) | TO(RESEAL_SEND),
+	[RESEAL_KEY_FIRST] = TO(RESEAL_SEND),
+	[RESEAL_SEND] = TO(RESEAL_QUEUED) | TO(RESEAL_IDLE),
+	[RESEAL_QUEUED] = TO(RESEAL_IDLE),
+};
+
+static void set_step(struct conn *c, enum reseal_step to)
 {
-	if (r->plain != r->kept)
+	struct reseal *r = &c->takeover->reseal;
+
+	tlssf_state_trace(c, "reseal", tlssf_reseal_names, reseal_steps,
+			  r->step, to);
+	r->step = to;
+}
+
+static void drop_plaintext(struct reseal *r)
+{
+	if (r->plain != r->stashed)
 		tlssf_plaintext_buffer_put(r->plain);
-	free(r->kept);
-	r->plain = r->kept = NULL;
+	free(r->stashed);
+	r->plain = r->stashed = NULL;
 }
 
 void tlssf_reseal_free(struct reseal *r)
 {
 	free(r->part);
-	drop_plain(r);
+	drop_plaintext(r);
 	memset(r, 0, sizeof(*r));
 }
 
-/* ---- a whole record ---- */
+/* ---- from the library: a whole record, and what it is ---- */
 
 /*
- * A buffering BIO above us (the library's own, around handshake messages) cuts
- * records anywhere. Collect: how much of `in` was taken, or -errno.
+ * A buffering BIO above the bridge (OpenSSL puts its own one around handshake
+ * messages) cuts records anywhere. Append to the part that is here: how many
+ * bytes of `in` belong to the record, or -errno.
  */
-static ssize_t collect(struct reseal *r, const unsigned char *in, size_t len)
+static ssize_t append_piece(struct reseal *r, const unsigned char *in,
+			    size_t len)
 {
 	size_t goal, taken = 0, n;
 
@@ -75,8 +102,8 @@ static bool part_complete(const struct reseal *r)
 }
 
 /*
- * Does a KeyUpdate message begin in this record? Messages lie back to back
- * and may reach into the next record.
+ * Does a KeyUpdate message start in this record? Handshake messages follow each
+ * other without a gap, and a message may reach into the next record.
  */
 static bool has_key_update(struct reseal *r, const unsigned char *p,
 			   size_t len)
@@ -87,11 +114,12 @@ static bool has_key_update(struct reseal *r, const unsigned char *p,
 		size_t n;
 
 		if (r->message_left == 0) {
-			if (len < HS_HEADER)	/* no library cuts there */
+			if (len < HANDSHAKE_HEADER) /* no library cuts there */
 				break;
-			found = found || p[0] == HS_KEY_UPDATE;
-			r->message_left = HS_HEADER + ((size_t)p[1] << 16 |
-						       (size_t)p[2] << 8 | p[3]);
+			found = found || p[0] == HANDSHAKE_KEY_UPDATE;
+			r->message_left = HANDSHAKE_HEADER +
+					  ((size_t)p[1] << 16 |
+					   (size_t)p[2] << 8 | p[3]);
 		}
 		n = r->message_left < len ? r->message_left : len;
 		r->message_left -= n;
@@ -101,17 +129,16 @@ static bool has_key_update(struct reseal *r, const unsigned char *p,
 	return found;
 }
 
-static int fatal_alert(const struct opened *o, const unsigned char *plain)
+static int fatal_alert_in(const struct opened *o, const unsigned char *plain)
 {
 	return o->type == RECORD_ALERT && o->len == 2 &&
 	       plain[0] == ALERT_FATAL ? plain[1] : -1;
 }
 
-/* Open `rec` into a buffer and look at what it is. */
-static int open_record(struct conn *c, const unsigned char *rec, size_t len)
+static int decrypt_record(struct conn *c, const unsigned char *rec, size_t len)
 {
 	struct takeover *t = c->takeover;
-	struct reseal *r = &t->resend;
+	struct reseal *r = &t->reseal;
 	unsigned char *plain = tlssf_plaintext_buffer_get();
 	struct opened o;
 
@@ -120,7 +147,7 @@ static int open_record(struct conn *c, const unsigned char *rec, size_t len)
 	r->plain = plain;
 	if (len > PART_MAX ||
 	    tlssf_record_decrypt(&t->library.key, t->library.aead, rec, len,
-			      plain, &o))
+				 plain, &o))
 		return tlssf_conn_end_with_alert(c, TLSSF_REASON_TLS);
 	t->library.key.seq++;
 	if (o.padded && !(c->conf && c->conf->options.drop_padding))
@@ -128,39 +155,57 @@ static int open_record(struct conn *c, const unsigned char *rec, size_t len)
 	r->len = o.len;
 	r->sent = 0;
 	r->type = o.type;
-	r->fatal_alert = fatal_alert(&o, plain);
-	r->busy = true;
+	r->fatal_alert = fatal_alert_in(&o, plain);
 	r->rekeys = c->info.version == TLS13 && o.type == RECORD_HANDSHAKE &&
 		    has_key_update(r, plain, o.len);
 	return 0;
 }
 
-/* ---- to the kernel ---- */
-
-/* The rest waits in a place of its size; what is queued need not. */
-static int keep(struct conn *c, struct reseal *r, int err)
+static int prepare_key_update(struct conn *c)
 {
-	size_t left = r->len - r->sent;
-	unsigned char *kept;
+	return tlssf_keys_prepare_update(c) ?
+	       tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY) : 0;
+}
 
-	if (r->kept)
+static int begin_record(struct conn *c, const unsigned char *rec, size_t len)
+{
+	int err = decrypt_record(c, rec, len);
+
+	if (err)
 		return err;
-	if (r->sealed) {
-		drop_plain(r);
-		return err;
-	}
-	kept = malloc(left + 1);
-	if (!kept)	/* part of it may be out */
-		return tlssf_conn_end_with_alert(c, TLSSF_REASON_NO_MEMORY);
-	memcpy(kept, r->plain + r->sent, left);
-	drop_plain(r);
-	r->plain = r->kept = kept;
-	r->len = left;
-	r->sent = 0;
+	set_step(c, tlssf_keys_records_left(c) <= KEY_RESERVE ?
+		    RESEAL_KEY_FIRST : RESEAL_SEND);
+	if (!c->takeover->reseal.rekeys)
+		return 0;
+	return tlssf_conn_on_key_update(c) ? prepare_key_update(c) : -EPROTO;
+}
+
+/*
+ * Begin the next record, from `in` or from pieces that came before: 0 if there
+ * is one; else how many bytes of `in` were appended to a piece, or -errno.
+ */
+static ssize_t reassemble(struct conn *c, const unsigned char *in, size_t len)
+{
+	struct reseal *r = &c->takeover->reseal;
+	ssize_t n;
+	int err;
+
+	r->taken = len < RECORD_HEADER ? 0 : tlssf_record_len(in);
+	if (!r->part_len && len >= RECORD_HEADER && r->taken <= len)
+		return begin_record(c, in, r->taken);
+	n = append_piece(r, in, len);
+	if (n < 0 || !part_complete(r))
+		return n;
+	r->taken = (size_t)n;
+	err = begin_record(c, r->part, r->part_len);
+	/* Without memory the library repeats this piece. */
+	r->part_len = err == -ENOMEM ? r->part_len - r->taken : 0;
 	return err;
 }
 
-static int give_to_kernel(struct conn *c, struct reseal *r)
+/* ---- to the peer ---- */
+
+static int write_to_kernel(struct conn *c, struct reseal *r)
 {
 	ssize_t n;
 
@@ -168,171 +213,146 @@ static int give_to_kernel(struct conn *c, struct reseal *r)
 		const unsigned char *at = r->plain + r->sent;
 		size_t len = r->len - r->sent;
 
-		if (r->type == RECORD_DATA)
+		if (r->type == RECORD_DATA) {
 			n = tlssf_sys.send(c->fd, at, len, false);
-		else
-			n = tlssf_sys.send_record(c->fd, r->type, at, len);
-		if (n == -EAGAIN || n == -EINTR)
+			if (n > 0)
+				tlssf_tx_sent(c, (uint64_t)n, false);
+		} else {
+			n = tlssf_tx_send_record(c, r->type, at, len);
+		}
+		if (n == -EINTR)
 			return -EAGAIN;
 		if (n < 0)
 			return (int)n;
 		r->sent += (size_t)n;
-		tlssf_tx_add(c, (uint64_t)n);
-		c->tx->open = false;
 	}
 	return 0;
 }
 
-/*
- * Sealed by us, it goes the way of all records of ours: behind those that are
- * queued, and "sent" when it is out.
- */
-static int give_to_queue(struct conn *c, struct reseal *r)
+/* The record stands behind the records that are queued already. */
+static int write_to_queue(struct conn *c, struct reseal *r)
 {
 	int err = 0;
 
-	if (!r->sealed)
-		err = tlssf_queue_encrypt(c->bridge, &c->takeover->ours, r->type,
-					r->plain, r->len);
+	if (r->step == RESEAL_SEND)
+		err = tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
+					  r->type, r->plain, r->len);
 	if (err)
 		return err;
-	r->sealed = true;
-	err = tlssf_queue_send(c->bridge);
-	return err == WOULD_BLOCK ? -EAGAIN : err;
+	if (r->step == RESEAL_SEND)
+		set_step(c, RESEAL_QUEUED);
+	return tlssf_queue_send(c->bridge);
 }
 
-static int give(struct conn *c, struct reseal *r)
-{
-	return c->kernel_tx ? give_to_kernel(c, r) : give_to_queue(c, r);
-}
-
-/* What the library's own record means for us. */
-static int after(struct conn *c, struct reseal *r)
-{
-	int err = r->rekeys ? tlssf_keys_commit_update(c) : 0;
-
-	drop_plain(r);
-	free(r->part);
-	r->part = NULL;
-	r->busy = r->held = r->rekeys = r->sealed = r->key_first = false;
-	if (r->fatal_alert >= 0)
-		tlssf_conn_on_fatal_alert_sent(c, r->fatal_alert);
-	if (!err)
-		return 0;
-	/* the peer waits for the new key, the kernel has the old one */
-	tlssf_conn_die(c, TLSSF_REASON_REKEY, EPROTO);
-	return -EPROTO;
-}
-
-/* Asked before each piece that goes to the socket, and only then. */
-static int alive(const struct conn *c)
-{
-	return c->kernel_tx ? tlssf_tx_socket_alive(c) : 0;
-}
-
-static int prepare_rekey(struct conn *c)
-{
-	return tlssf_keys_prepare_update(c) ?
-	       tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY) : 0;
-}
-
-static int start(struct conn *c, const unsigned char *rec, size_t len)
-{
-	struct reseal *r = &c->takeover->resend;
-	int err = open_record(c, rec, len);
-
-	if (err)
-		return err;
-	r->key_first = tlssf_keys_records_left(c) <= KEY_RESERVE;
-	if (!r->rekeys)
-		return 0;
-	return tlssf_conn_on_key_update(c) ? prepare_rekey(c) : -EPROTO;
-}
-
-/* The key must not protect the record: a KeyUpdate of our own goes first. */
-static int new_key_first(struct conn *c, struct reseal *r)
+/* The present key must not protect the record: a KeyUpdate of our own first. */
+static int send_key_first(struct conn *c, struct reseal *r)
 {
 	int err = tlssf_keys_send_own_update(c);
 
 	if (err)
 		return err;
-	r->key_first = false;
-	return r->rekeys ? prepare_rekey(c) : 0;	/* from the new one */
+	set_step(c, RESEAL_SEND);
+	return r->rekeys ? prepare_key_update(c) : 0;	/* from the new key */
 }
 
 /*
- * The next record, from `in` or from pieces that came before: 0 when there is
- * one, else how much of `in` was taken as a piece, or -errno.
+ * Copy the unsent rest to a buffer of its size. If the record is already queued,
+ * nothing has to be stashed.
  */
-static ssize_t take_in(struct conn *c, const unsigned char *in, size_t len)
+static int stash_rest(struct conn *c, struct reseal *r, int err)
 {
-	struct reseal *r = &c->takeover->resend;
-	ssize_t n;
-	int err;
+	size_t left = r->len - r->sent;
+	unsigned char *copy;
 
-	r->take = len < RECORD_HEADER ? 0 : tlssf_record_len(in);
-	if (!r->part_len && len >= RECORD_HEADER && r->take <= len)
-		return start(c, in, r->take);
-	n = collect(r, in, len);
-	if (n < 0 || !part_complete(r))
-		return n;
-	r->take = (size_t)n;
-	err = start(c, r->part, r->part_len);
-	/* not yet: the same piece will come again */
-	r->part_len = err == -ENOMEM ? r->part_len - r->take : 0;
+	if (r->stashed)
+		return err;
+	if (r->step == RESEAL_QUEUED) {
+		drop_plaintext(r);
+		return err;
+	}
+	copy = malloc(left + 1);
+	if (!copy)	/* a part of the content may have left */
+		return tlssf_conn_end_with_alert(c, TLSSF_REASON_NO_MEMORY);
+	memcpy(copy, r->plain + r->sent, left);
+	drop_plaintext(r);
+	r->plain = r->stashed = copy;
+	r->len = left;
+	r->sent = 0;
 	return err;
 }
 
-static int finish(struct conn *c)
+/* All of the record has left. */
+static int record_done(struct conn *c, struct reseal *r)
 {
-	struct reseal *r = &c->takeover->resend;
-	int err = alive(c);
+	int err = r->rekeys ? tlssf_keys_commit_update(c) : 0;
 
-	if (!err && r->key_first)
-		err = new_key_first(c, r);
+	drop_plaintext(r);
+	free(r->part);
+	r->part = NULL;
+	r->acked_early = r->rekeys = false;
+	set_step(c, RESEAL_IDLE);
+	if (r->fatal_alert >= 0)
+		tlssf_conn_on_fatal_alert_sent(c, r->fatal_alert);
 	if (!err)
-		err = give(c, r);
-	if (err)
-		return keep(c, r, err);
-	return after(c, r);
+		return 0;
+	/* The peer expects the new key, but the kernel has the old one. */
+	tlssf_conn_die(c, TLSSF_REASON_REKEY, EPROTO);
+	return -EPROTO;
 }
 
-static bool passes(ssize_t err)
+static int finish_record(struct conn *c)
 {
-	return err == -EAGAIN || err == -ENOMEM || err == -ENOBUFS;
+	struct reseal *r = &c->takeover->reseal;
+	int err = tlssf_kernel_seals(c) ? tlssf_tx_socket_alive(c) : 0;
+
+	if (!err && r->step == RESEAL_KEY_FIRST)
+		err = send_key_first(c, r);
+	if (!err)
+		err = tlssf_kernel_seals(c) ? write_to_kernel(c, r)
+					    : write_to_queue(c, r);
+	if (err)
+		return stash_rest(c, r, err);
+	return record_done(c, r);
 }
+
+/* ---- both ---- */
 
 int tlssf_reseal_flush(struct conn *c)
 {
-	if (!c->takeover->resend.held)
+	if (!c->takeover->reseal.acked_early)
 		return 0;
-	return tlssf_sys.process() == c->process ? finish(c) : -ECHILD;
+	return tlssf_sys.process() == c->process ? finish_record(c) : -ECHILD;
 }
 
-/* How much of `in` is done with, or -errno; -EAGAIN: come again with it. */
+static bool is_temporary(ssize_t err)
+{
+	return err == -EAGAIN || tlssf_is_memory_error((int)-err);
+}
+
 ssize_t tlssf_reseal(struct conn *c, const unsigned char *in, size_t len)
 {
-	struct reseal *r = &c->takeover->resend;
+	struct reseal *r = &c->takeover->reseal;
 	ssize_t n = tlssf_reseal_flush(c);
 
-	if (!n && !r->busy)
-		n = take_in(c, in, len);
-	if (n || !r->busy)	/* a failure, or a piece */
+	if (!n && r->step == RESEAL_IDLE)
+		n = reassemble(c, in, len);
+	if (n || r->step == RESEAL_IDLE)	/* a failure, or a piece */
 		return n;
-	n = finish(c);
-	if (passes(n) && r->type == RECORD_HANDSHAKE &&
+	n = finish_record(c);
+	if (is_temporary(n) && r->type == RECORD_HANDSHAKE &&
 	    tl_defers_post_handshake(c->ssl)) {
-		r->held = true;
+		r->acked_early = true;
 		n = 0;
 	}
-	return n ? n : (ssize_t)r->take;
+	return n ? n : (ssize_t)r->taken;
 }
 
 /* ---- the library's post-handshake messages ---- */
 
+/* The lack of memory was in the bridge, at a write of the library's. */
 static bool lacks_memory(enum tl_result res)
 {
-	return res == TL_SYSCALL && (errno == ENOMEM || errno == ENOBUFS);
+	return res == TL_SYSCALL && tlssf_is_memory_error(errno);
 }
 
 int tlssf_conn_tls_result(struct conn *c, enum tl_result res)
@@ -346,39 +366,40 @@ int tlssf_conn_tls_result(struct conn *c, enum tl_result res)
 	return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 }
 
-/* Does the library wait for us? It and filters above may say otherwise. */
-static enum tl_result go_on(struct conn *c)
+/*
+ * The result that the library and the filters above the bridge should have
+ * returned: whether the library really waits for the bridge.
+ */
+static enum tl_result drive_post_handshake(struct conn *c)
 {
-	unsigned int before = tlssf_bridge_io_calls(c->bridge);
+	unsigned int before = c->bridge->io_calls;
 	enum tl_result res = tl_drive_post_handshake(c->ssl);
-	bool asked = tlssf_bridge_io_calls(c->bridge) != before;
+	bool wrote = c->bridge->io_calls != before;
 	bool on_top = tlssf_bridge_on_top(c);
 
-	/* a failed one answers for ever what it answered last */
-	if (res == TL_WANT_WRITE && on_top && !asked)
+	/* A library that has failed repeats its last answer for ever. */
+	if (res == TL_WANT_WRITE && on_top && !wrote)
 		return TL_FATAL;
-	/* not every filter hands on why the one below it could not flush */
-	if (res == TL_SYSCALL && !on_top && asked &&
-	    tlssf_bridge_write_pending(c->bridge))
+	/* A filter may not copy the retry flags of the BIO below it. */
+	if (res == TL_SYSCALL && !on_top && wrote && c->bridge->write_pending)
 		return TL_WANT_WRITE;
 	return res;
 }
 
-/* A post-handshake message of the library's, or an answer that it owes. */
 int tlssf_conn_finish_post_handshake(struct conn *c)
 {
-	/* one of its messages can wait in the bridge, not two */
-	int r = c->takeover ? tlssf_reseal_flush(c) : 0;
+	/* One message can wait in the bridge, not two. */
+	int r = tlssf_taken_over(c) ? tlssf_reseal_flush(c) : 0;
 	enum tl_result res;
 
 	if (r)
-		return tlssf_conn_result(c, r == -EAGAIN ? WOULD_BLOCK : r);
-	res = go_on(c);
-	if (c->dead)	/* it was a KeyUpdate that must not leave */
+		return tlssf_conn_io_result(c, r);
+	res = drive_post_handshake(c);
+	if (tlssf_failed(c))	/* by a KeyUpdate that must not leave */
 		return TLSSF_ERROR;
-	/* OpenSSL 3.2 and later, and a kernel that keeps its key */
+	/* OpenSSL 3.2 and later finds no way to rekey such a kernel. */
 	if ((res == TL_FATAL || res == TL_SYSCALL) && !lacks_memory(res) &&
-	    c->kernel_tx && !c->takeover && c->key_update_breaks)
+	    c->sealer == SEALER_LIBRARY_IN_KERNEL && c->key_update_breaks)
 		tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY);
 	return res == TL_OK ? 0 : tlssf_conn_tls_result(c, res);
 }
