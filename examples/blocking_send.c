@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Wait for one TLS connection (ADDR:PORT) and send a file down it. */
+/* Accept one TLS connection on ADDR:PORT and send a file on it. */
 #include <err.h>
 #include <fcntl.h>
 #include <openssl/ssl.h>
@@ -52,11 +52,11 @@ int main(int argc, char **argv)
 		off += n;
 	if (n == 0)
 		n = tlssf_shutdown(ssl);
-	if (n != 0)	/* WANT: the peer took nothing for SO_SNDTIMEO */
+	if (n != 0)	/* TLSSF_WANT_WRITE: SO_SNDTIMEO has expired */
 		errx(1, "after %lld bytes: %s", (long long)off,
 		     n == TLSSF_ERROR ? tlssf_strerror(ssl) : "peer too slow");
 	while (SSL_read(ssl, rest, sizeof(rest)) > 0)
-		;	/* unread input would turn close() into a reset */
+		;	/* with unread input, close() would send a reset */
 
 	if (tlssf_status(ssl, &st) < 0)
 		err(1, "tlssf_status");

@@ -2,12 +2,13 @@
 /*
  * One connection as a state machine:
  *
- *   HANDSHAKE -> READ -> SEND -> SHUTDOWN -> LINGER -> gone
+ *   HANDSHAKE -> READ -> SEND -> SHUTDOWN -> LINGER -> closed
  *                  ^------' keep-alive
  *
- * Each state is a function that goes as far as it can and then says what to
- * wait for. libtlssf is in two of them: SEND (tlssf_send_job) and SHUTDOWN
- * (tlssf_shutdown). The rest is what any TLS server does.
+ * Each state has a function, which makes all the progress that is possible
+ * without blocking and then sets the event to wait for. Two states call
+ * libtlssf: SEND calls tlssf_send_job(), SHUTDOWN calls tlssf_shutdown(). The
+ * other states do what every TLS server does.
  */
 #include "httpd.h"
 
@@ -25,7 +26,7 @@
 #include <unistd.h>
 
 #define LOG_REQUEST_MAX	256	/* bytes of a request line in the log */
-#define DISCARD_MAX	16	/* reads in one step of the lingering close */
+#define DISCARD_MAX	16	/* reads in one step of the state LINGER */
 
 enum step { STEP_NEXT, STEP_WAIT, STEP_CLOSE };
 
@@ -49,7 +50,7 @@ static int tcp_queued(const struct conn *c)
 static void set_deadline(struct conn *c, unsigned int ms)
 {
 	c->deadline = now_ms() + ms;
-	c->queued = tcp_queued(c);
+	c->queued_before = tcp_queued(c);
 }
 
 static enum step wait_for(struct conn *c, uint32_t events, int delay_ms)
@@ -59,14 +60,15 @@ static enum step wait_for(struct conn *c, uint32_t events, int delay_ms)
 	return STEP_WAIT;
 }
 
-static enum step enter(struct conn *c, enum conn_state state, unsigned int ms)
+static enum step enter_state(struct conn *c, enum conn_state state,
+			     unsigned int ms)
 {
 	c->state = state;
 	set_deadline(c, ms);
 	return STEP_NEXT;
 }
 
-/* After an OpenSSL call that returned n <= 0. */
+/* Handle the return value n <= 0 of an OpenSSL call. */
 static enum step wait_ssl(struct conn *c, int n)
 {
 	switch (SSL_get_error(c->ssl, n)) {
@@ -80,11 +82,14 @@ static enum step wait_ssl(struct conn *c, int n)
 }
 
 /*
- * After a libtlssf call that returned WANT. With retry_ms set, the socket may
- * be writable already although the kernel still holds records: watching for
- * EPOLLOUT would spin there (level-triggered) or sleep for ever (edge), so
- * only the timer counts. A call that made progress just used up its share:
- * it goes on in the next round, after everybody else had a turn.
+ * Handle TLSSF_WANT_READ or TLSSF_WANT_WRITE from a libtlssf call.
+ *
+ * If retry_ms is not 0, the socket may already be writable although the call
+ * could not finish, because the kernel's TLS layer still holds records. Waiting
+ * for EPOLLOUT would then spin (level-triggered) or never return
+ * (edge-triggered), so wait for the timer only. If the call made progress, it
+ * stopped at its limit of bytes per call: continue in the next round, after the
+ * other connections.
  */
 static enum step wait_tlssf(struct conn *c, int want, bool progress)
 {
@@ -99,8 +104,8 @@ static enum step wait_tlssf(struct conn *c, int want, bool progress)
 
 /* ---- the access log ---- */
 
-/* The request's first line, made harmless: "\xNN" for what is not text. */
-static void request_line(const struct conn *c, char *out)
+/* Copy the request line; bytes that are unsafe in a log become "\xNN". */
+static void escape_request_line(const struct conn *c, char *out)
 {
 	const char *in = c->in, *end = c->in + c->in_len;
 
@@ -119,17 +124,17 @@ static void request_line(const struct conn *c, char *out)
 	*out = '\0';
 }
 
-/* One line per response; `error` is NULL when all of it was sent. */
+/* Write one line per response; `error` is NULL if the response is complete. */
 static void log_response(const struct conn *c, const char *error)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 	char line[LOG_REQUEST_MAX * 4 + 1], date[32];
-	uint64_t bytes = c->sent + c->job.done;
+	uint64_t bytes = c->sent_before_job + c->job.done;
 	time_t now = time(NULL);
 	struct tm tm;
 
 	bytes -= bytes < c->response.head_len ? bytes : c->response.head_len;
-	request_line(c, line);
+	escape_request_line(c, line);
 	gmtime_r(&now, &tm);
 	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	tlssf_status(c->ssl, &st);
@@ -141,9 +146,10 @@ static void log_response(const struct conn *c, const char *error)
 }
 
 /*
- * Nothing that ends here may look complete: no close_notify is sent. When the
- * library gave the connection up, it has sent an alert if one could be sent,
- * and a reset could overtake that.
+ * The response is incomplete, so send no close_notify: the peer must be able to
+ * detect the truncation. End with a TCP reset, except after a fatal error in
+ * libtlssf: libtlssf may have sent an alert, and a reset could make the peer
+ * discard the alert unread.
  */
 void conn_fail(struct conn *c, const char *why)
 {
@@ -151,7 +157,7 @@ void conn_fail(struct conn *c, const char *why)
 
 	if (c->state == CONN_SEND)
 		log_response(c, why);
-	c->abort = tlssf_status(c->ssl, &st) < 0 || !st.dead;
+	c->reset = tlssf_status(c->ssl, &st) < 0 || !st.dead;
 }
 
 /* ---- the states ---- */
@@ -164,33 +170,33 @@ static enum step do_handshake(struct conn *c)
 	ERR_clear_error();
 	n = SSL_accept(c->ssl);
 	if (n == 1)
-		return enter(c, CONN_READ, c->config->timeout_ms);
+		return enter_state(c, CONN_READ, c->config->timeout_ms);
 	s = wait_ssl(c, n);
 	if (s == STEP_CLOSE && ERR_peek_error())
-		fprintf(stderr, "%s handshake: %s\n", c->peer,
+		fprintf(stderr, "%s: TLS handshake failed: %s\n", c->peer,
 			ERR_reason_error_string(ERR_peek_error()));
 	return s;
 }
 
-static enum step send_answer(struct conn *c)
+static enum step start_response(struct conn *c)
 {
 	if (c->stopping)
 		c->response.close = true;
-	c->sent = 0;
+	c->sent_before_job = 0;
 	c->jobs_done = 0;
 	response_job(&c->response, 0, c->head, &c->job);
-	return enter(c, CONN_SEND, c->config->timeout_ms);
+	return enter_state(c, CONN_SEND, c->config->timeout_ms);
 }
 
-static enum step send_error(struct conn *c, int status)
+static enum step start_error_response(struct conn *c, int status)
 {
 	c->response.head_only = c->request.parser.method == HTTP_HEAD;
 	response_error(&c->response, status);
-	return send_answer(c);
+	return start_response(c);
 }
 
-/* The buffer is full: of what? */
-static int too_large(const struct conn *c)
+/* The input buffer is full: is the request line too long, or the headers? */
+static int too_large_status(const struct conn *c)
 {
 	return c->request.name.at ? 431 : 414;
 }
@@ -201,46 +207,48 @@ static enum step do_read(struct conn *c)
 		size_t used;
 		int n;
 
-		switch (request_feed(&c->request, c->in + c->in_parsed,
-				     c->in_len - c->in_parsed, &used)) {
+		switch (request_parse(&c->request, c->in + c->in_parsed,
+				      c->in_len - c->in_parsed, &used)) {
 		case REQUEST_DONE:
 			c->in_parsed += used;
 			response_make(&c->response, &c->request, c->config);
-			return send_answer(c);
+			return start_response(c);
 		case REQUEST_BAD:
-			return send_error(c, request_error(&c->request));
+			return start_error_response(c,
+				request_error_status(&c->request));
 		case REQUEST_MORE:
 			c->in_parsed = c->in_len;
 			break;
 		}
 		if (c->in_len == sizeof(c->in))
-			return send_error(c, too_large(c));
+			return start_error_response(c, too_large_status(c));
 		ERR_clear_error();
 		n = SSL_read(c->ssl, c->in + c->in_len,
 			     (int)(sizeof(c->in) - c->in_len));
 		if (n <= 0 && SSL_get_error(c->ssl, n) ==
 		    SSL_ERROR_ZERO_RETURN)
-			return enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+			return enter_state(c, CONN_SHUTDOWN,
+					   c->config->timeout_ms);
 		if (n <= 0)
 			return wait_ssl(c, n);
-		/* slow senders have one time-out for all of a request */
+		/* one time-out per request: a slow sender cannot extend it */
 		if (c->in_len == 0)
 			set_deadline(c, c->config->timeout_ms);
 		c->in_len += (size_t)n;
 	}
 }
 
-/* An answer of several ranges is several jobs. False: that was the last. */
+/* Start the job of the next range. Returns false if there are no more. */
 static bool next_job(struct conn *c)
 {
 	if (++c->jobs_done == response_jobs(&c->response))
 		return false;
-	c->sent += c->job.done;
+	c->sent_before_job += c->job.done;
 	response_job(&c->response, c->jobs_done, c->head, &c->job);
 	return true;
 }
 
-/* Keep what came behind the request; it is the start of the next one. */
+/* Keep the bytes after this request: they are the start of the next one. */
 static enum step next_request(struct conn *c)
 {
 	c->in_len -= c->in_parsed;
@@ -248,8 +256,8 @@ static enum step next_request(struct conn *c)
 	c->in_parsed = 0;
 	response_release(&c->response);
 	request_init(&c->request);
-	enter(c, CONN_READ, c->config->timeout_ms);
-	/* epoll does not see bytes that are in user space already */
+	enter_state(c, CONN_READ, c->config->timeout_ms);
+	/* epoll does not report bytes that were already read from the socket */
 	if (c->in_len || SSL_has_pending(c->ssl))
 		return wait_for(c, 0, 0);
 	return wait_for(c, EPOLLIN, -1);
@@ -276,12 +284,13 @@ static enum step do_send(struct conn *c)
 	log_response(c, NULL);
 	if (!c->response.close && !c->stopping)
 		return next_request(c);
-	return enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+	return enter_state(c, CONN_SHUTDOWN, c->config->timeout_ms);
 }
 
 /*
- * SSL_shutdown() and close() here would lose the end of the response when the
- * kernel does TLS; tlssf_shutdown() returns 0 when all of it is in TCP.
+ * With kernel TLS, SSL_shutdown() followed by close() can lose the end of the
+ * response. tlssf_shutdown() returns 0 when TCP has the whole response and
+ * close_notify; after that, close() loses nothing.
  */
 static enum step do_shutdown(struct conn *c)
 {
@@ -292,18 +301,19 @@ static enum step do_shutdown(struct conn *c)
 	if (r != 0)
 		return wait_tlssf(c, r, false);
 	shutdown(c->fd, SHUT_WR);
-	return enter(c, CONN_LINGER, tcp_queued(c) > 0 ?
-		     c->config->timeout_ms : LINGER_MS);
+	return enter_state(c, CONN_LINGER, tcp_queued(c) > 0 ?
+			   c->config->timeout_ms : LINGER_MS);
 }
 
 /*
- * Closing a socket with unread input makes TCP send a reset, which can destroy
- * what the peer has not read yet. So read and discard until the peer's end.
- * Not by recv(): when the kernel decrypts, that fails with EIO at an alert.
+ * If close() finds unread input in the socket, TCP sends a reset, and the peer
+ * may lose bytes that it has not read yet. So read and discard the input until
+ * the peer closes. Use SSL_read(): when the kernel decrypts, recv() fails with
+ * EIO at an alert.
  */
 static enum step do_linger(struct conn *c)
 {
-	/* free by now; one connection is used by one thread at a time */
+	/* c->in can be overwritten: there are no more requests to parse */
 	for (int i = 0; i < DISCARD_MAX; i++) {
 		int n;
 
@@ -328,17 +338,23 @@ bool conn_step(struct conn *c)
 	};
 	enum step s;
 
-	/* ends: READ is entered again only by waiting, SEND once a range */
+	/*
+	 * The loop ends: SEND returns STEP_NEXT at most once per range, and
+	 * next_request() returns STEP_WAIT after each response.
+	 */
 	do {
 		s = steps[c->state](c);
 	} while (s == STEP_NEXT);
 	return s != STEP_CLOSE;
 }
 
-/* A slow reader is no dead one: has TCP got rid of anything since? */
+/*
+ * The peer is slow but alive if the TCP send queue has changed since the
+ * deadline was set; the deadline then starts again.
+ */
 static bool still_draining(struct conn *c)
 {
-	if (tcp_queued(c) == c->queued)
+	if (tcp_queued(c) == c->queued_before)
 		return false;
 	set_deadline(c, c->config->timeout_ms);
 	return true;
@@ -349,9 +365,9 @@ bool conn_timeout(struct conn *c)
 	switch (c->state) {
 	case CONN_READ:
 		if (c->in_len)
-			send_error(c, 408);
+			start_error_response(c, 408);
 		else
-			enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+			enter_state(c, CONN_SHUTDOWN, c->config->timeout_ms);
 		return conn_step(c);
 	case CONN_SEND:
 	case CONN_SHUTDOWN:
@@ -362,7 +378,7 @@ bool conn_timeout(struct conn *c)
 	case CONN_LINGER:
 		return tcp_queued(c) > 0 && still_draining(c);
 	default:
-		c->abort = true;
+		c->reset = true;
 		return false;
 	}
 }
@@ -373,7 +389,7 @@ bool conn_stop(struct conn *c)
 	if (c->state == CONN_HANDSHAKE)
 		return false;
 	if (c->state == CONN_READ && c->in_len == 0) {
-		enter(c, CONN_SHUTDOWN, c->config->timeout_ms);
+		enter_state(c, CONN_SHUTDOWN, c->config->timeout_ms);
 		return conn_step(c);
 	}
 	return true;
@@ -398,7 +414,7 @@ struct conn *conn_new(SSL_CTX *ctx, const struct config *config, int fd,
 		conn_free(c);
 		return NULL;
 	}
-	enter(c, CONN_HANDSHAKE, config->timeout_ms);
+	enter_state(c, CONN_HANDSHAKE, config->timeout_ms);
 	wait_for(c, EPOLLIN, -1);
 	return c;
 }
@@ -407,7 +423,7 @@ void conn_free(struct conn *c)
 {
 	const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
 
-	if (c->abort)
+	if (c->reset)
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset,
 			   sizeof(reset));
 	SSL_free(c->ssl);

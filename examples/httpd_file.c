@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening files without leaving the root, and their types. The kernel does it
- * where it can (openat2, Linux 5.6): symbolic links inside the root work, those
- * that lead out fail. Elsewhere each component is opened by itself and no
- * symbolic link is followed at all.
+ * Opens files below the root directory, and finds their media types. openat2()
+ * (Linux 5.6) makes sure that the path stays below the root: a symbolic link
+ * may point inside the root, a link that leads out fails. Without openat2() the
+ * path is opened component by component, and no symbolic link is followed.
  */
 #include "httpd.h"
 
@@ -17,11 +17,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* O_NONBLOCK: opening a FIFO must not wait for its other end. */
+/* O_NONBLOCK: open() of a FIFO must not wait for a writer. */
 #define FILE_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define RACE_TRIES 8
 
-static int open_beneath(int root, const char *path)
+static int open_by_openat2(int root, const char *path)
 {
 	struct open_how how = {
 		.flags = FILE_FLAGS,
@@ -29,7 +29,7 @@ static int open_beneath(int root, const char *path)
 	};
 	long fd = -1;
 
-	/* EAGAIN: something below the root was renamed meanwhile */
+	/* EAGAIN: openat2() raced with a rename or mount */
 	for (int i = 0; i < RACE_TRIES; i++) {
 		fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
 		if (fd >= 0 || errno != EAGAIN)
@@ -38,7 +38,10 @@ static int open_beneath(int root, const char *path)
 	return fd >= 0 ? (int)fd : -errno;
 }
 
-/* Copy the next component, skip the slashes behind it. */
+/*
+ * Copy the first component of the path to `name`. Returns the rest of the path
+ * without leading slashes, or NULL if the component is too long.
+ */
 static const char *next_name(const char *path, char name[NAME_MAX + 1])
 {
 	size_t len = strcspn(path, "/");
@@ -51,7 +54,7 @@ static const char *next_name(const char *path, char name[NAME_MAX + 1])
 	return path + strspn(path, "/");
 }
 
-static int open_stepwise(int root, const char *path)
+static int open_by_component(int root, const char *path)
 {
 	char name[NAME_MAX + 1];
 	int dir = dup(root);
@@ -81,19 +84,19 @@ static int open_stepwise(int root, const char *path)
 	return -errno;
 }
 
-static int open_below(int root, const char *path)
+static int open_below_root(int root, const char *path)
 {
-	int fd = open_beneath(root, path);
+	int fd = open_by_openat2(root, path);
 
-	/* EPERM: what sandboxes answer to system calls they do not know */
+	/* EPERM: a seccomp filter that does not know openat2 */
 	if (fd == -ENOSYS || fd == -EPERM)
-		fd = open_stepwise(root, path);
+		fd = open_by_component(root, path);
 	return fd;
 }
 
 int file_open(int root, const char *path, struct stat *st)
 {
-	int fd = open_below(root, path);
+	int fd = open_below_root(root, path);
 	int err = 0;
 
 	if (fd < 0)
@@ -166,7 +169,6 @@ static const struct {
 	{ "zst", "application/zstd" },
 };
 
-/* By the ending; what has none that we know is bytes. */
 const char *file_type(const char *path)
 {
 	const char *slash = strrchr(path, '/');

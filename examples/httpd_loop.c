@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The event loop of one worker: listening socket, epoll (level-triggered),
- * timers. It knows neither TLS nor HTTP: conn_step() says what to wait for.
+ * timers. The loop contains no TLS and no HTTP: conn_step() does the work of a
+ * connection and sets what to wait for.
  */
 #include "httpd.h"
 
@@ -17,7 +18,7 @@
 
 #define EVENTS_MAX	64
 #define ACCEPTS_MAX	64	/* in one round */
-#define SWEEP_MS	500	/* how exact deadlines are */
+#define DEADLINE_CHECK_MS 500	/* interval between checks of all deadlines */
 
 TAILQ_HEAD(conn_list, conn);
 
@@ -25,9 +26,9 @@ struct loop {
 	const struct loop_args *args;
 	int epoll;
 	uint64_t now;
-	uint64_t next_sweep;
+	uint64_t next_deadline_check;
 	struct conn_list conns;
-	struct conn_list waiting;	/* called again by time, not event */
+	struct conn_list retries;	/* wait for their retry_at */
 	unsigned int count;
 	bool accepting;
 	bool stopping;
@@ -83,8 +84,12 @@ int listener_open(const char *addr, const char *port, bool shared)
 
 /* ---- epoll ---- */
 
-/* The loop's own descriptors carry their number, connections a pointer. */
-static int watch(struct loop *l, int op, int fd, uint32_t events, void *ptr)
+/*
+ * `ptr` identifies the descriptor in dispatch(): a connection, or the address
+ * of the member of loop_args that holds the descriptor.
+ */
+static int epoll_update(struct loop *l, int op, int fd, uint32_t events,
+			void *ptr)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = ptr };
 
@@ -96,53 +101,57 @@ static bool has_room(const struct loop *l)
 	return l->count < l->args->config->conns_max;
 }
 
-static void listen_switch(struct loop *l, bool on)
+static void set_accepting(struct loop *l, bool on)
 {
 	if (on != l->accepting &&
-	    watch(l, EPOLL_CTL_MOD, l->args->listener, on ? EPOLLIN : 0,
-		  (void *)&l->args->listener) == 0)
+	    epoll_update(l, EPOLL_CTL_MOD, l->args->listener, on ? EPOLLIN : 0,
+			 (void *)&l->args->listener) == 0)
 		l->accepting = on;
 }
 
-static void unwait(struct loop *l, struct conn *c)
+static void cancel_retry(struct loop *l, struct conn *c)
 {
-	if (c->is_waiting)
-		TAILQ_REMOVE(&l->waiting, c, waiting);
-	c->is_waiting = false;
+	if (c->has_retry)
+		TAILQ_REMOVE(&l->retries, c, retry_entry);
+	c->has_retry = false;
 }
 
-static void drop(struct loop *l, struct conn *c)
+static void close_conn(struct loop *l, struct conn *c)
 {
-	unwait(l, c);
-	TAILQ_REMOVE(&l->conns, c, all);
+	cancel_retry(l, c);
+	TAILQ_REMOVE(&l->conns, c, all_entry);
 	l->count--;
-	conn_free(c);		/* closing takes it out of epoll */
+	conn_free(c);		/* close() removes it from the epoll set */
 }
 
-/* Do what the connection asked for. */
-static void settle(struct loop *l, struct conn *c, bool alive)
+/*
+ * After a call of conn_step(), conn_timeout() or conn_stop() that returned
+ * `alive`: wait for what the connection has set, or close it.
+ */
+static void apply_step_result(struct loop *l, struct conn *c, bool alive)
 {
-	if (alive && c->events != c->armed &&
-	    watch(l, EPOLL_CTL_MOD, c->fd, c->events, c) < 0)
+	if (alive && c->events != c->watched_events &&
+	    epoll_update(l, EPOLL_CTL_MOD, c->fd, c->events, c) < 0)
 		alive = false;
 	if (!alive) {
-		drop(l, c);
+		close_conn(l, c);
 		return;
 	}
-	c->armed = c->events;
-	unwait(l, c);
+	c->watched_events = c->events;
+	cancel_retry(l, c);
 	if (c->delay_ms >= 0) {
-		c->due = now_ms() + (uint64_t)c->delay_ms;
-		TAILQ_INSERT_TAIL(&l->waiting, c, waiting);
-		c->is_waiting = true;
+		c->retry_at = now_ms() + (uint64_t)c->delay_ms;
+		TAILQ_INSERT_TAIL(&l->retries, c, retry_entry);
+		c->has_retry = true;
 	}
 }
 
 /*
- * EPOLLERR and EPOLLHUP are reported whether asked for or not. If the step
- * neither noticed nor wants to go on at once, end it: the loop would spin.
+ * epoll reports EPOLLERR and EPOLLHUP even for an empty set of events. If
+ * conn_step() neither failed nor asked for another round, close the connection:
+ * epoll would report the same event for ever.
  */
-static void on_conn(struct loop *l, struct conn *c, uint32_t events)
+static void handle_conn_event(struct loop *l, struct conn *c, uint32_t events)
 {
 	bool alive = conn_step(c);
 
@@ -150,7 +159,7 @@ static void on_conn(struct loop *l, struct conn *c, uint32_t events)
 		conn_fail(c, "peer_gone");
 		alive = false;
 	}
-	settle(l, c, alive);
+	apply_step_result(l, c, alive);
 }
 
 /* ---- accepting ---- */
@@ -168,26 +177,26 @@ static void peer_name(const struct sockaddr_storage *sa, socklen_t len,
 			 "%s:%s", host, port);
 }
 
-static void add(struct loop *l, int fd, const char *peer)
+static void add_conn(struct loop *l, int fd, const char *peer)
 {
 	const int on = 1;
 	struct conn *c;
 
-	/* a response is handed over whole, there is nothing to wait for */
+	/* Nagle's algorithm would only delay the end of a response */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	c = conn_new(l->args->ctx, l->args->config, fd, peer);
 	if (!c)
 		return;
-	if (watch(l, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
+	if (epoll_update(l, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
 		conn_free(c);
 		return;
 	}
-	c->armed = c->events;
-	TAILQ_INSERT_TAIL(&l->conns, c, all);
+	c->watched_events = c->events;
+	TAILQ_INSERT_TAIL(&l->conns, c, all_entry);
 	l->count++;
 }
 
-static void on_listener(struct loop *l)
+static void accept_conns(struct loop *l)
 {
 	for (int i = 0; i < ACCEPTS_MAX && has_room(l); i++) {
 		struct sockaddr_storage sa = { 0 };
@@ -200,58 +209,58 @@ static void on_listener(struct loop *l)
 			return;
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE ||
 			       errno == ENOBUFS || errno == ENOMEM)) {
-			/* until the next sweep: it would only fail again */
-			listen_switch(l, false);
+			/* pause: check_deadlines() resumes accepting */
+			set_accepting(l, false);
 			return;
 		}
 		if (fd < 0)
-			continue;	/* that one connection is gone */
+			continue;	/* only this connection failed */
 		peer_name(&sa, len, peer, sizeof(peer));
-		add(l, fd, peer);
+		add_conn(l, fd, peer);
 	}
-	listen_switch(l, has_room(l));
+	set_accepting(l, has_room(l));
 }
 
 /* ---- time ---- */
 
-static void run_waiting(struct loop *l)
+static void run_due_retries(struct loop *l)
 {
 	struct conn *c, *next;
-	struct conn *last = TAILQ_LAST(&l->waiting, conn_list);
+	struct conn *last = TAILQ_LAST(&l->retries, conn_list);
 
-	/* who comes back during this round is behind `last` */
-	for (c = TAILQ_FIRST(&l->waiting); c; c = next) {
-		next = c == last ? NULL : TAILQ_NEXT(c, waiting);
-		if (c->due > l->now)
+	/* entries that are added during this walk come after `last` */
+	for (c = TAILQ_FIRST(&l->retries); c; c = next) {
+		next = c == last ? NULL : TAILQ_NEXT(c, retry_entry);
+		if (c->retry_at > l->now)
 			continue;
-		unwait(l, c);
-		settle(l, c, conn_step(c));
+		cancel_retry(l, c);
+		apply_step_result(l, c, conn_step(c));
 	}
 }
 
-static void sweep(struct loop *l)
+static void check_deadlines(struct loop *l)
 {
 	struct conn *c, *next;
 
 	for (c = TAILQ_FIRST(&l->conns); c; c = next) {
-		next = TAILQ_NEXT(c, all);
+		next = TAILQ_NEXT(c, all_entry);
 		if (c->deadline <= l->now)
-			settle(l, c, conn_timeout(c));
+			apply_step_result(l, c, conn_timeout(c));
 	}
-	l->next_sweep = l->now + SWEEP_MS;
+	l->next_deadline_check = l->now + DEADLINE_CHECK_MS;
 	if (!l->stopping)
-		listen_switch(l, has_room(l));
+		set_accepting(l, has_room(l));
 }
 
 static int sleep_time(const struct loop *l)
 {
-	uint64_t until = l->next_sweep;
+	uint64_t until = l->next_deadline_check;
 	uint64_t now = now_ms();
 	const struct conn *c;
 
-	TAILQ_FOREACH(c, &l->waiting, waiting)
-		if (c->due < until)
-			until = c->due;
+	TAILQ_FOREACH(c, &l->retries, retry_entry)
+		if (c->retry_at < until)
+			until = c->retry_at;
 	return until > now ? (int)(until - now) : 0;
 }
 
@@ -263,22 +272,22 @@ static void start_stopping(struct loop *l)
 
 	l->stopping = true;
 	l->grace_end = l->now + GRACE_MS;
-	watch(l, EPOLL_CTL_DEL, l->args->stop, 0, NULL);
-	watch(l, EPOLL_CTL_DEL, l->args->listener, 0, NULL);
+	epoll_update(l, EPOLL_CTL_DEL, l->args->stop_fd, 0, NULL);
+	epoll_update(l, EPOLL_CTL_DEL, l->args->listener, 0, NULL);
 	close(l->args->listener);
 	for (c = TAILQ_FIRST(&l->conns); c; c = next) {
-		next = TAILQ_NEXT(c, all);
-		settle(l, c, conn_stop(c));
+		next = TAILQ_NEXT(c, all_entry);
+		apply_step_result(l, c, conn_stop(c));
 	}
 }
 
-static void drop_all(struct loop *l)
+static void close_all_conns(struct loop *l)
 {
 	struct conn *c;
 
 	while ((c = TAILQ_FIRST(&l->conns))) {
 		conn_fail(c, "server_stopped");
-		drop(l, c);
+		close_conn(l, c);
 	}
 }
 
@@ -287,21 +296,21 @@ static void drop_all(struct loop *l)
 static void dispatch(struct loop *l, const struct epoll_event *ev)
 {
 	if (ev->data.ptr == &l->args->listener)
-		on_listener(l);
-	else if (ev->data.ptr != &l->args->stop)
-		on_conn(l, ev->data.ptr, ev->events);
+		accept_conns(l);
+	else if (ev->data.ptr != &l->args->stop_fd)
+		handle_conn_event(l, ev->data.ptr, ev->events);
 }
 
-static bool stop_asked(const struct loop *l, const struct epoll_event *evs,
-		       int n)
+static bool stop_requested(const struct loop *l, const struct epoll_event *evs,
+			   int n)
 {
 	for (int i = 0; i < n; i++)
-		if (evs[i].data.ptr == &l->args->stop)
+		if (evs[i].data.ptr == &l->args->stop_fd)
 			return true;
 	return false;
 }
 
-static int run(struct loop *l)
+static int run_loop(struct loop *l)
 {
 	struct epoll_event evs[EVENTS_MAX];
 
@@ -313,12 +322,12 @@ static int run(struct loop *l)
 		l->now = now_ms();
 		for (int i = 0; i < n; i++)
 			dispatch(l, &evs[i]);
-		run_waiting(l);
-		/* after the events: it may free connections that have some */
-		if (stop_asked(l, evs, n))
+		run_due_retries(l);
+		/* after dispatch(): this may free connections in evs */
+		if (stop_requested(l, evs, n))
 			start_stopping(l);
-		if (l->now >= l->next_sweep)
-			sweep(l);
+		if (l->now >= l->next_deadline_check)
+			check_deadlines(l);
 	}
 	return 0;
 }
@@ -329,19 +338,19 @@ int loop_run(const struct loop_args *args)
 	int r = -1;
 
 	TAILQ_INIT(&l.conns);
-	TAILQ_INIT(&l.waiting);
+	TAILQ_INIT(&l.retries);
 	l.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l.epoll >= 0 &&
-	    watch(&l, EPOLL_CTL_ADD, args->listener, EPOLLIN,
-		  (void *)&args->listener) == 0 &&
-	    watch(&l, EPOLL_CTL_ADD, args->stop, EPOLLIN,
-		  (void *)&args->stop) == 0) {
+	    epoll_update(&l, EPOLL_CTL_ADD, args->listener, EPOLLIN,
+			 (void *)&args->listener) == 0 &&
+	    epoll_update(&l, EPOLL_CTL_ADD, args->stop_fd, EPOLLIN,
+			 (void *)&args->stop_fd) == 0) {
 		l.accepting = true;
-		r = run(&l);
+		r = run_loop(&l);
 	}
 	if (r < 0)
 		perror("event loop");
-	drop_all(&l);
+	close_all_conns(&l);
 	if (!l.stopping)
 		close(args->listener);
 	if (l.epoll >= 0)

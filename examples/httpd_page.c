@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages of our own: directories and errors. File names are bytes that anybody
- * may have chosen: in links they are percent-encoded, in text shown as UTF-8
- * where they are, and never as markup.
+ * Generated pages: directory listings and error pages. A file name can contain
+ * any bytes. Links contain it percent-encoded. Text shows it as UTF-8, with
+ * invalid bytes replaced and with markup escaped.
  */
 #include "httpd.h"
 
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define ENTRIES_MAX	10000		/* on one page */
-#define PAGES_MAX	(16u << 20)	/* bytes that wait to be sent */
+#define PAGES_MAX	(16u << 20)	/* bytes of pages in memory at a time */
 
 static const char style[] =
 "<style>\n"
@@ -58,8 +58,11 @@ void url_encode(const char *in, size_t len, char *out)
 	*out = '\0';
 }
 
-/* Length of the UTF-8 character at s, its number in *code; 0: it is none. */
-static size_t utf8(const char *s, uint32_t *code)
+/*
+ * Decode the UTF-8 character at s into *code. Returns its length in bytes, or 0
+ * if it is invalid.
+ */
+static size_t utf8_decode(const char *s, uint32_t *code)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	unsigned char c = (unsigned char)*s;
@@ -79,10 +82,10 @@ static size_t utf8(const char *s, uint32_t *code)
 }
 
 /*
- * Characters that nobody sees, or that rearrange what stands around them. Not
- * those that scripts need: joiners, marks of direction.
+ * Characters that are invisible or that reorder the text around them. Joiners
+ * and single direction marks are not included: some scripts need them.
  */
-static bool is_unseen(uint32_t c)
+static bool is_invisible(uint32_t c)
 {
 	return (c >= 0x80 && c < 0xa0) || c == 0x200b ||
 	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) ||
@@ -91,7 +94,7 @@ static bool is_unseen(uint32_t c)
 
 static void put_control(FILE *f, uint32_t c)
 {
-	/* U+2400 and on are pictures of the control characters */
+	/* U+2400 to U+2421 are symbols for the control characters */
 	fprintf(f, "\xe2\x90%c", (int)(c == 0x7f ? 0xa1 : 0x80 + c));
 }
 
@@ -99,9 +102,9 @@ static void put_text(FILE *f, const char *s)
 {
 	while (*s) {
 		uint32_t c;
-		size_t n = utf8(s, &c);
+		size_t n = utf8_decode(s, &c);
 
-		if (n == 0 || is_unseen(c))
+		if (n == 0 || is_invisible(c))
 			fputs("\xef\xbf\xbd", f);	/* U+FFFD */
 		else if (c < 0x20 || c == 0x7f)
 			put_control(f, c);
@@ -140,7 +143,7 @@ static void put_size(FILE *f, uint64_t size)
 
 /* ---- one page ---- */
 
-/* Pages that slow clients have not taken yet: bounded over all workers. */
+/* Bytes of the pages in memory, over all workers: slow clients hold them. */
 static atomic_size_t pages_held;
 
 static FILE *page_open(struct response *resp)
@@ -183,27 +186,27 @@ static void put_top(FILE *f, const char *title)
 	fprintf(f, "</title>\n%s", style);
 }
 
-static const char *explanation(int status)
+static const char *status_explanation(int status)
 {
 	switch (status) {
-	case 301: return "The directory is one step further.";
-	case 403: return "You may not see this.";
+	case 301: return "This is a directory. Its address ends with a slash.";
+	case 403: return "Access to this address is not allowed.";
 	case 404: return "There is nothing at this address.";
-	case 405: return "Files can only be read here.";
+	case 405: return "This server supports GET and HEAD only.";
 	case 408: return "The request did not arrive in time.";
-	case 411: return "This server takes no content.";
-	case 412: return "The file has changed.";
+	case 411: return "This server does not accept a request body.";
+	case 412: return "A condition of the request is not met.";
 	case 414: return "The address is too long.";
-	case 416: return "The file has no such part.";
-	case 431: return "The request is too long.";
-	case 501: return "This server does not know how to do that.";
+	case 416: return "The file does not have the requested range.";
+	case 431: return "The headers of the request are too long.";
+	case 501: return "This server does not support this kind of request.";
 	case 503: return "The server is busy. Try again soon.";
-	case 505: return "This server speaks HTTP/1.1.";
+	case 505: return "This server supports HTTP/1.0 and HTTP/1.1 only.";
 	default: return "The server did not understand the request.";
 	}
 }
 
-/* Without memory it is an answer without a body. */
+/* If there is no memory for a page, the response has no body. */
 void page_error(struct response *resp)
 {
 	FILE *f = page_open(resp);
@@ -215,9 +218,9 @@ void page_error(struct response *resp)
 		 status_text(resp->status));
 	put_top(f, title);
 	fprintf(f, "<main>\n<h1>%s</h1>\n<p>%s\n<p><a href=\"%s\">%s</a>\n"
-		"</main>\n", title, explanation(resp->status),
+		"</main>\n", title, status_explanation(resp->status),
 		*resp->location ? resp->location : "/",
-		*resp->location ? "Go there" : "Go to the start");
+		*resp->location ? "Open the directory" : "Go to the root");
 	page_close(resp, f);
 }
 
@@ -233,10 +236,13 @@ struct entry {
 struct listing {
 	struct entry *entries;
 	size_t n;
-	bool more;		/* than one page takes */
+	bool more;		/* the directory has more than ENTRIES_MAX */
 };
 
-/* A link that leads out of the root must tell nothing of what is there. */
+/*
+ * Like fstatat(). A symbolic link that leads out of the root fails, so that the
+ * listing discloses nothing about files outside the root.
+ */
 static int stat_entry(int root, int dir, const char *path, const char *name,
 		      struct stat *st)
 {
@@ -272,7 +278,10 @@ static bool add_entry(struct listing *l, const char *name,
 	return true;
 }
 
-/* What can be asked for; hidden files can, but are not shown. */
+/*
+ * Read the files and directories that a client can request. Names that begin
+ * with a dot are served on request, but not listed.
+ */
 static bool read_entries(struct listing *l, DIR *d, int root, const char *path)
 {
 	const struct dirent *ent;
@@ -292,8 +301,8 @@ static bool read_entries(struct listing *l, DIR *d, int root, const char *path)
 	return true;
 }
 
-/* Directories first, then as people count: file2 before file10. */
-static int compare(const void *a, const void *b)
+/* Directories first; numbers in names by value: file2 before file10. */
+static int compare_entries(const void *a, const void *b)
 {
 	const struct entry *x = a, *y = b;
 
@@ -302,7 +311,7 @@ static int compare(const void *a, const void *b)
 	return strverscmp(x->name, y->name);
 }
 
-/* The path as links to its directories. */
+/* Write the path with a link to each of its directories. */
 static void put_heading(FILE *f, const char *path)
 {
 	const char *p = strcmp(path, "./") == 0 ? "" : path;
@@ -339,7 +348,7 @@ static void put_entry(FILE *f, const struct entry *e)
 	fprintf(f, "</bdi>%s</a><td class=\"s\">", e->dir ? "/" : "");
 	if (!e->dir)
 		put_size(f, e->size);
-	/* years beyond an int have no date */
+	/* gmtime_r() fails if the year does not fit in an int */
 	if (gmtime_r(&e->mtime, &tm))
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm);
 	fprintf(f, "<td class=\"t\">%s\n", date);
@@ -373,7 +382,7 @@ bool page_directory(struct response *resp, int root, int dir, const char *path)
 	bool ok = l.entries && d && f && read_entries(&l, d, root, path);
 
 	if (ok) {
-		qsort(l.entries, l.n, sizeof(*l.entries), compare);
+		qsort(l.entries, l.n, sizeof(*l.entries), compare_entries);
 		put_listing(f, &l, path);
 	}
 	if (f && !page_close(resp, f))

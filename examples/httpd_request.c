@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests in. http-parser takes them to pieces; what RFC 9112 wants beyond
- * that, and what a request's target means, is here.
+ * Parses requests. http-parser does the syntax; this file adds the checks that
+ * RFC 9112 requires beyond that, and turns the target into a path.
  */
 #include "httpd.h"
 
@@ -11,8 +11,11 @@
 
 /* ---- slices ---- */
 
-/* Append a piece; only the buffer's next bytes can be. */
-static bool grow(struct slice *s, const char *at, size_t len)
+/*
+ * Extend the slice by `len` bytes at `at`. Returns false if these bytes do not
+ * directly follow the slice in the buffer.
+ */
+static bool slice_append(struct slice *s, const char *at, size_t len)
 {
 	if (!s->at)
 		s->at = at;
@@ -43,7 +46,7 @@ static struct slice trim(struct slice s)
 	return s;
 }
 
-/* Empty elements are skipped; commas in quotes do not divide. */
+/* Skips empty elements; a comma within quotes does not separate elements. */
 bool list_next(struct slice *list, struct slice *element)
 {
 	do {
@@ -73,7 +76,7 @@ static int on_url(http_parser *p, const char *at, size_t len)
 {
 	struct request *r = p->data;
 
-	return !grow(&r->url, at, len);
+	return !slice_append(&r->url, at, len);
 }
 
 static int on_field(http_parser *p, const char *at, size_t len)
@@ -83,10 +86,10 @@ static int on_field(http_parser *p, const char *at, size_t len)
 	if (r->in_value)
 		r->name = (struct slice) { NULL, 0 };
 	r->in_value = false;
-	/* http-parser may have been built to let blanks pass (9112, 5.1) */
+	/* not allowed (9112, 5.1), but some builds of http-parser accept it */
 	if (memchr(at, ' ', len))
 		return 1;
-	return !grow(&r->name, at, len);
+	return !slice_append(&r->name, at, len);
 }
 
 static enum header header_by_name(struct slice name)
@@ -108,7 +111,10 @@ static enum header header_by_name(struct slice name)
 	return HEADER_OTHER;
 }
 
-/* Pieces that are no neighbours: folded over lines, refused (9112, 5.2). */
+/*
+ * A value that is folded over several lines arrives in pieces that are not
+ * adjacent; slice_append() then fails and the request is refused (9112, 5.2).
+ */
 static int on_value(http_parser *p, const char *at, size_t len)
 {
 	struct request *r = p->data;
@@ -123,12 +129,12 @@ static int on_value(http_parser *p, const char *at, size_t len)
 		if (((unsigned char)at[i] < ' ' && at[i] != '\t') ||
 		    at[i] == 0x7f)
 			return 1;
-	return !grow(&r->values[r->header], at, len);
+	return !slice_append(&r->values[r->header], at, len);
 }
 
 /*
- * A body is never looked at: the answer is sent at once, the connection closed
- * behind it, and the lingering close discards the body.
+ * Request bodies are not parsed: the response is sent at once, then the
+ * connection is closed, and the state LINGER discards the body.
  */
 static int on_headers(http_parser *p)
 {
@@ -145,7 +151,7 @@ static int on_complete(http_parser *p)
 	struct request *r = p->data;
 
 	r->complete = true;
-	/* what follows is the next request of a pipeline */
+	/* stop here: the next bytes are another, pipelined request */
 	http_parser_pause(p, 1);
 	return 0;
 }
@@ -165,13 +171,13 @@ void request_init(struct request *r)
 	r->parser.data = r;
 }
 
-enum request_result request_feed(struct request *r, const char *data,
-				 size_t len, size_t *used)
+enum request_result request_parse(struct request *r, const char *data,
+				  size_t len, size_t *used)
 {
 	*used = 0;
-	if (len == 0)		/* the parser would take it for the end */
+	if (len == 0)		/* http_parser_execute(): the end of input */
 		return REQUEST_MORE;
-	grow(&r->seen, data, len);
+	slice_append(&r->received, data, len);
 	*used = http_parser_execute(&r->parser, &settings, data, len);
 	if (r->complete)
 		return REQUEST_DONE;
@@ -180,12 +186,13 @@ enum request_result request_feed(struct request *r, const char *data,
 	return REQUEST_MORE;
 }
 
-/* ---- what is wrong with it ---- */
+/* ---- checks ---- */
 
 #define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" \
 		     "0123456789"
 
-static size_t span(struct slice s, const char *chars)
+/* Like strspn(). */
+static size_t slice_span(struct slice s, const char *chars)
 {
 	size_t n = 0;
 
@@ -194,31 +201,32 @@ static size_t span(struct slice s, const char *chars)
 	return n;
 }
 
-/* A method that we do not know is 501, what is no request at all 400. */
-int request_error(const struct request *r)
+/* 501: a valid request line with an unknown method; 400: invalid syntax. */
+int request_error_status(const struct request *r)
 {
-	struct slice s = r->seen;
+	struct slice s = r->received;
 	size_t n;
 
 	if (HTTP_PARSER_ERRNO(&r->parser) != HPE_INVALID_METHOD)
 		return 400;
-	n = span(s, "\r\n");
+	n = slice_span(s, "\r\n");
 	s.at += n;
 	s.len -= n;
-	n = span(s, ALPHANUMERIC "!#$%&'*+-.^_`|~");
+	n = slice_span(s, ALPHANUMERIC "!#$%&'*+-.^_`|~");
 	return n && n < s.len && s.at[n] == ' ' ? 501 : 400;
 }
 
-/* Only its characters: whatever the host's name is, there is one site here. */
+/* Only the syntax is checked: the server has one site for all host names. */
 static bool host_ok(struct slice host)
 {
 	host = trim(host);
-	return span(host, ALPHANUMERIC "-._~!$&'()*+,;=%:[]") == host.len;
+	return slice_span(host, ALPHANUMERIC "-._~!$&'()*+,;=%:[]") == host.len;
 }
 
 /*
- * No request needs a body here, so none is decoded. Where its end is unclear,
- * somebody in front of us may see another request there: 400 (9112, 6.1).
+ * The server accepts no request bodies: 411, or 501 for several transfer
+ * codings. If the length of the body is ambiguous, a proxy in front of this
+ * server might find another request in it (request smuggling): 400 (9112, 6.1).
  */
 static int check_transfer_encoding(const struct request *r)
 {
@@ -265,7 +273,7 @@ struct slice request_value(const struct request *r, enum header header)
 
 /* ---- target ---- */
 
-static int hex(char c)
+static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -276,8 +284,8 @@ static int hex(char c)
 	return -1;
 }
 
-/* Decode once. Returns 0 or the status of the answer. */
-static int decode(struct slice in, char *out, size_t cap)
+/* Returns 0 or the status code of an error. */
+static int percent_decode(struct slice in, char *out, size_t cap)
 {
 	size_t n = 0;
 
@@ -285,14 +293,14 @@ static int decode(struct slice in, char *out, size_t cap)
 		int c = (unsigned char)in.at[i];
 
 		if (c == '%') {
-			int hi = i + 2 < in.len ? hex(in.at[i + 1]) : -1;
-			int lo = hi >= 0 ? hex(in.at[i + 2]) : -1;
+			int hi = i + 2 < in.len ? hex_digit(in.at[i + 1]) : -1;
+			int lo = hi >= 0 ? hex_digit(in.at[i + 2]) : -1;
 
 			if (lo < 0)
 				return 400;
 			c = hi * 16 + lo;
 			i += 2;
-			/* part of a name, and no file can have that name */
+			/* encoded, they belong to a name: no file has it */
 			if (c == '/' || c == '\0')
 				return 404;
 		}
@@ -304,7 +312,10 @@ static int decode(struct slice in, char *out, size_t cap)
 	return 0;
 }
 
-/* Clients resolve ".." themselves; what still has one wants to get out. */
+/*
+ * Clients resolve ".." themselves, so a path that still contains it is an
+ * attempt to leave the root.
+ */
 static bool has_dotdot(const char *path)
 {
 	while (*path) {
@@ -318,8 +329,11 @@ static bool has_dotdot(const char *path)
 	return false;
 }
 
-/* "/path" or "https://host/path" (9112, 3.2); "*" has no path. */
-static bool find_path(struct slice url, struct slice *path)
+/*
+ * Find the path in "/path" or "https://host/path" (9112, 3.2). Returns false
+ * for any other form, such as "*".
+ */
+static bool target_path(struct slice url, struct slice *path)
 {
 	struct http_parser_url u;
 
@@ -345,13 +359,13 @@ int request_path(const struct request *r, char *out, size_t cap)
 	struct slice path;
 	int status;
 
-	if (!find_path(r->url, &path))
+	if (!target_path(r->url, &path))
 		return 400;
 	while (path.len && *path.at == '/') {
 		path.at++;
 		path.len--;
 	}
-	status = decode(path, out, cap);
+	status = percent_decode(path, out, cap);
 	if (status == 0 && has_dotdot(out))
 		status = 404;
 	if (status == 0 && !*out)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Answers out: which one, its header, and the jobs that send it. */
+/* Builds responses: status, headers, and the jobs that send them. */
 #include "httpd.h"
 
 #include <errno.h>
@@ -45,7 +45,7 @@ const char *status_text(int status)
 	return "Internal Server Error";
 }
 
-/* After these we do not know where the next request begins. */
+/* After these errors it is unknown where the next request begins. */
 static bool ends_connection(int status)
 {
 	return status == 400 || status == 408 || status == 411 ||
@@ -102,10 +102,11 @@ static int open_status(int err)
 }
 
 /*
- * "dir" becomes "dir/", so that links in it are relative to it. NTFS and FUSE
- * have names longer than NAME_MAX; for these the request must have the slash.
+ * Redirect from "dir" to "dir/", so that relative links in the page start from
+ * the directory. NTFS and FUSE allow names longer than NAME_MAX, for which
+ * resp->location is too small: there, a request without the slash fails.
  */
-static void redirect(struct response *resp, const char *path)
+static void redirect_to_directory(struct response *resp, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
@@ -121,8 +122,8 @@ static void redirect(struct response *resp, const char *path)
 	response_error(resp, 301);
 }
 
-static void answer_file(struct response *resp, const struct request *r, int fd,
-			const char *path, const struct stat *st)
+static void respond_with_file(struct response *resp, const struct request *r,
+			      int fd, const char *path, const struct stat *st)
 {
 	resp->fd = fd;
 	resp->size = (uint64_t)st->st_size;
@@ -142,18 +143,20 @@ static void answer_file(struct response *resp, const struct request *r, int fd,
 	}
 }
 
-static void answer_listing(struct response *resp, const struct config *config,
-			   int dir, const char *path)
+static void respond_with_listing(struct response *resp,
+				 const struct config *config, int dir,
+				 const char *path)
 {
 	set_page(resp, 200);
 	if (!page_directory(resp, config->root_fd, dir, path))
 		response_error(resp, 503);
 }
 
-/* index.html, or a listing, or nothing. */
-static void answer_directory(struct response *resp, const struct request *r,
-			     const struct config *config, int dir,
-			     const char *path)
+/* Respond with index.html, else with a listing if allowed, else with 403. */
+static void respond_with_directory(struct response *resp,
+				   const struct request *r,
+				   const struct config *config, int dir,
+				   const char *path)
 {
 	char index[PATH_MAX_BYTES + sizeof("index.html")];
 	struct stat st;
@@ -163,15 +166,15 @@ static void answer_directory(struct response *resp, const struct request *r,
 	fd = file_open(config->root_fd, index, &st);
 	if (fd >= 0 && S_ISREG(st.st_mode)) {
 		close(dir);
-		answer_file(resp, r, fd, index, &st);
+		respond_with_file(resp, r, fd, index, &st);
 		return;
 	}
-	if (fd >= 0) {		/* a directory of that name */
+	if (fd >= 0) {		/* a directory with the name index.html */
 		close(fd);
 		fd = -ENOENT;
 	}
 	if (fd == -ENOENT && config->listing) {
-		answer_listing(resp, config, dir, path);
+		respond_with_listing(resp, config, dir, path);
 		return;
 	}
 	close(dir);
@@ -198,18 +201,21 @@ void response_make(struct response *resp, const struct request *r,
 	if (fd < 0) {
 		response_error(resp, open_status(fd));
 	} else if (S_ISREG(st.st_mode)) {
-		answer_file(resp, r, fd, path, &st);
+		respond_with_file(resp, r, fd, path, &st);
 	} else if (path[strlen(path) - 1] != '/') {
 		close(fd);
-		redirect(resp, path);
+		redirect_to_directory(resp, path);
 	} else {
-		answer_directory(resp, r, config, fd, path);
+		respond_with_directory(resp, r, config, fd, path);
 	}
 }
 
 /* ---- header ---- */
 
-/* Text in a buffer of HEAD_MAX: every part has a known limit below that. */
+/*
+ * Text in a buffer of HEAD_MAX bytes. Each part of a header has a maximum
+ * length, and all of them together fit.
+ */
 struct text {
 	char *buf;
 	size_t len;
@@ -228,7 +234,7 @@ static void add(struct text *t, const char *format, ...)
 		t->len += (size_t)n;
 }
 
-/* A file may have a time for which there is no such date: then no line. */
+/* Adds no line for a time that this date format cannot express. */
 static void add_date(struct text *t, const char *name, time_t when)
 {
 	char date[sizeof("Sun, 06 Nov 1994 08:49:37 GMT")];
@@ -246,7 +252,7 @@ static void add_content_range(struct text *t, const struct response *resp,
 	    range->off, range->off + range->len - 1, resp->size);
 }
 
-/* What stands before the i-th of several ranges, and behind the last. */
+/* With several ranges: the delimiter and headers before range `i`. */
 static void add_part(struct text *t, const struct response *resp,
 		     unsigned int i)
 {
@@ -255,6 +261,7 @@ static void add_part(struct text *t, const struct response *resp,
 	add(t, "\r\n");
 }
 
+/* With several ranges: the delimiter after the last one. */
 static void add_closing(struct text *t, const struct response *resp)
 {
 	add(t, "\r\n--%s--\r\n", resp->boundary);
@@ -305,7 +312,7 @@ static void add_content_lines(struct text *t, const struct response *resp)
 		add(t, "Content-Type: %s\r\n", resp->type);
 	add(t, "Content-Length: %" PRIu64 "\r\n"
 	    "X-Content-Type-Options: nosniff\r\n", content_length(resp));
-	/* our own pages need their style and nothing else */
+	/* a generated page needs nothing but its inline style and icon */
 	if (resp->page)
 		add(t, "Content-Security-Policy: default-src 'none'; "
 		    "style-src 'unsafe-inline'; img-src data:\r\n");
@@ -354,7 +361,7 @@ void response_job(struct response *resp, unsigned int i, char *buf,
 		job->fd = resp->fd;
 		job->off = (off_t)resp->ranges[i].off;
 		job->file_len = resp->ranges[i].len;
-		job->file_known = 1;	/* opened and measured just now */
+		job->file_known = 1;	/* file_open() has checked it */
 	}
 	if (resp->page) {
 		job->trailer = resp->page;

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What of a file is wanted: the conditions and ranges of RFC 9110, sections 13
- * and 14.
- */
+/* Conditional requests and range requests: RFC 9110, sections 13 and 14. */
 #include "httpd.h"
 
 #include <inttypes.h>
@@ -16,9 +13,9 @@
 /* ---- validators ---- */
 
 /*
- * Two changes within one tick of the file system's clock look the same. So a
- * file that changed just now gets no validators at all: nobody is told for
- * ever that his old copy is the current one.
+ * Two changes of a file within one tick of the file system's clock have the
+ * same mtime. A client that fetched the file between the two would get 304 for
+ * its old copy for ever. So a recently changed file gets no validators.
  */
 static void make_validators(struct response *resp, const struct stat *st)
 {
@@ -33,7 +30,7 @@ static void make_validators(struct response *resp, const struct stat *st)
 		 (uint64_t)st->st_mtim.tv_nsec);
 }
 
-/* Does a list of entity tags, or "*", name this file? */
+/* Does this file's entity tag match the list, or is the list "*"? */
 static bool etag_listed(struct slice list, const struct response *resp,
 			bool weak_too)
 {
@@ -54,7 +51,7 @@ static bool etag_listed(struct slice list, const struct response *resp,
 	return false;
 }
 
-/* The three forms of RFC 9110, 5.6.7. */
+/* Parse any of the three date formats of RFC 9110, 5.6.7. */
 static bool parse_date(struct slice s, time_t *value)
 {
 	static const char *const forms[] = {
@@ -80,14 +77,15 @@ static bool parse_date(struct slice s, time_t *value)
 
 /* ---- conditions ---- */
 
-/* 0, 304 or 412, in the order of RFC 9110, 13.2.2. */
-static int judge(const struct response *resp, const struct request *r)
+/* Returns 0, 304 or 412; in the order of RFC 9110, 13.2.2. */
+static int check_conditions(const struct response *resp,
+			    const struct request *r)
 {
 	struct slice match = request_value(r, HEADER_IF_MATCH);
 	struct slice none_match = request_value(r, HEADER_IF_NONE_MATCH);
 	time_t date;
 
-	/* in two lines we cannot read it, and pass over it we must not */
+	/* two lines are not supported, and must not be ignored: 412 */
 	if (r->counts[HEADER_IF_MATCH]) {
 		if (!match.at || !etag_listed(match, resp, false))
 			return 412;
@@ -104,7 +102,7 @@ static int judge(const struct response *resp, const struct request *r)
 	return 0;
 }
 
-/* If-Range: is the part that the client has one of this very file? */
+/* If-Range: does the client's partial copy belong to this version? */
 static bool range_applies(const struct response *resp, const struct request *r)
 {
 	struct slice value = request_value(r, HEADER_IF_RANGE);
@@ -122,8 +120,11 @@ static bool range_applies(const struct response *resp, const struct request *r)
 
 /* ---- ranges ---- */
 
-/* Take digits off; too large a number becomes the largest. */
-static bool number(struct slice *s, uint64_t *value)
+/*
+ * Parse a decimal number and remove it from *s. A number that is too large
+ * becomes UINT64_MAX. Returns false if there are no digits.
+ */
+static bool parse_number(struct slice *s, uint64_t *value)
 {
 	size_t len = s->len;
 
@@ -139,23 +140,26 @@ static bool number(struct slice *s, uint64_t *value)
 	return s->len != len;
 }
 
-/* "a-b", "a-" or "-n" as numbers; false: none of these. */
+/*
+ * Parse "FIRST-LAST", "FIRST-" or "-LENGTH" into [*first, *end). Returns false
+ * if it is none of these.
+ */
 static bool parse_spec(struct slice s, uint64_t size, uint64_t *first,
 		       uint64_t *end)
 {
-	bool has_first = number(&s, first), has_last;
+	bool has_first = parse_number(&s, first), has_last;
 	uint64_t last;
 
 	if (!s.len || *s.at != '-')
 		return false;
 	s.at++;
 	s.len--;
-	has_last = number(&s, &last);
+	has_last = parse_number(&s, &last);
 	if (s.len || (!has_first && !has_last))
 		return false;
 	if (!has_last)
 		last = UINT64_MAX;
-	if (!has_first) {	/* the last n bytes; of nothing: all of it */
+	if (!has_first) {	/* the last bytes of the file */
 		*first = last < size ? size - last : 0;
 		*end = last ? size : 0;
 		return size || !last;
@@ -165,8 +169,9 @@ static bool parse_spec(struct slice s, uint64_t size, uint64_t *first,
 }
 
 /*
- * 206: ranges are set; 416: nothing of them exists; 200: not a valid set, or
- * one that asks for more than the whole file is (RFC 9110, 14.2 and 17.15).
+ * Parse a Range header. Returns 206: resp->ranges is set; 416: all ranges are
+ * beyond the end of the file; 200: ignore the header, because it is invalid or
+ * because the ranges add up to more than the file (RFC 9110, 14.2 and 17.15).
  */
 static int parse_ranges(struct slice set, struct response *resp)
 {
@@ -202,7 +207,7 @@ int select_content(struct response *resp, const struct request *r,
 	int status;
 
 	make_validators(resp, st);
-	status = judge(resp, r);
+	status = check_conditions(resp, r);
 	if (status == 0 && range.at && r->parser.method == HTTP_GET &&
 	    range_applies(resp, r))
 		status = parse_ranges(range, resp);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The TLS context, which libtlssf prepares, and a certificate for it. */
+/* The TLS context, with libtlssf set up for it, and the certificate. */
 #include "httpd.h"
 
 #include <arpa/inet.h>
@@ -12,7 +12,7 @@
 
 #define CERT_DAYS	30
 
-/* ---- a certificate of our own ---- */
+/* ---- a self-signed certificate ---- */
 
 static bool add_extension(X509 *cert, int nid, const char *value)
 {
@@ -27,8 +27,8 @@ static bool add_extension(X509 *cert, int nid, const char *value)
 	return ok;
 }
 
-/* What clients may call us: this machine, and the address that we listen on. */
-static void alt_names(char *out, size_t cap, const char *addr)
+/* The names of this machine, and the address that the server listens on. */
+static void subject_alt_names(char *out, size_t cap, const char *addr)
 {
 	static const char local[] = "DNS:localhost,IP:127.0.0.1,IP:::1";
 	char host[65] = "";
@@ -38,7 +38,10 @@ static void alt_names(char *out, size_t cap, const char *addr)
 	if (!*host || host[strspn(host, "abcdefghijklmnopqrstuvwxyz"
 				  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")])
 		strcpy(host, "localhost");
-	/* one with a scope is of no use, a wrong one is found when listening */
+	/*
+	 * A certificate cannot contain an address with a scope. An invalid
+	 * address is reported by listener_open().
+	 */
 	if (inet_pton(AF_INET, addr, &any) != 1 &&
 	    inet_pton(AF_INET6, addr, &any) != 1)
 		addr = "127.0.0.1";
@@ -63,7 +66,7 @@ static bool fill_certificate(X509 *cert, EVP_PKEY *key, const char *names)
 	       X509_sign(cert, key, EVP_sha256());
 }
 
-/* RSA, so that TLS 1.2 without (EC)DHE can be tried too. */
+/* RSA, so that TLS 1.2 cipher suites without (EC)DHE work, too. */
 static EVP_PKEY *make_key(void)
 {
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, NULL);
@@ -77,7 +80,7 @@ static EVP_PKEY *make_key(void)
 	return key;
 }
 
-/* For who wants to compare it with what his browser asks him to trust. */
+/* The user can compare it with the fingerprint that the browser shows. */
 static void print_fingerprint(const X509 *cert)
 {
 	unsigned char md[EVP_MAX_MD_SIZE];
@@ -97,7 +100,7 @@ static bool use_self_signed(SSL_CTX *ctx, const struct config *conf)
 	char names[256];
 	bool ok;
 
-	alt_names(names, sizeof(names), conf->listen);
+	subject_alt_names(names, sizeof(names), conf->listen);
 	ok = key && cert && fill_certificate(cert, key, names) &&
 	     SSL_CTX_use_certificate(ctx, cert) == 1 &&
 	     SSL_CTX_use_PrivateKey(ctx, key) == 1;
@@ -108,7 +111,7 @@ static bool use_self_signed(SSL_CTX *ctx, const struct config *conf)
 	return ok;
 }
 
-static bool use_files(SSL_CTX *ctx, const struct config *conf)
+static bool use_certificate_files(SSL_CTX *ctx, const struct config *conf)
 {
 	return SSL_CTX_use_certificate_chain_file(ctx, conf->cert) == 1 &&
 	       SSL_CTX_use_PrivateKey_file(ctx, conf->key,
@@ -118,7 +121,7 @@ static bool use_files(SSL_CTX *ctx, const struct config *conf)
 
 /* ---- the context ---- */
 
-/* Who asks for HTTP/2 only hears so at once. */
+/* A client that offers no HTTP/1 in ALPN, only HTTP/2, gets a fatal alert. */
 static int select_protocol(SSL *ssl, const unsigned char **out,
 			   unsigned char *out_len, const unsigned char *in,
 			   unsigned int in_len, void *arg)
@@ -144,16 +147,17 @@ SSL_CTX *tls_context(const struct config *conf)
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
 	if (!ctx || !SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) ||
-	    !(conf->cert ? use_files(ctx, conf) : use_self_signed(ctx, conf))) {
+	    !(conf->cert ? use_certificate_files(ctx, conf) :
+			   use_self_signed(ctx, conf))) {
 		ERR_print_errors_fp(stderr);
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
-	/* idle connections keep no record buffers */
+	/* free the record buffers of idle connections */
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-	/* tickets do; a cache in memory would grow */
+	/* session tickets are enough for resumption, without memory here */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	if (tlssf_ctx_init(ctx, &options) < 0) {
 		perror("tlssf_ctx_init");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tlssf-httpd: a small static HTTPS server on libtlssf. This file: options,
- * workers, signals. httpd.h tells where the rest is.
+ * tlssf-httpd: a small static HTTPS server on libtlssf. This file has the
+ * options, workers and signals; httpd.h lists the other files.
  */
 #include "httpd.h"
 
@@ -26,21 +26,22 @@
 
 static const char usage[] =
 "Usage: tlssf-httpd [options]\n"
-"Serve the files of a directory over HTTPS.\n\n"
-"  --listen ADDR     numeric address (127.0.0.1)\n"
-"  --port N          port, 0: any free one (8443)\n"
+"Serve the files of a directory over HTTPS. Defaults are in parentheses.\n\n"
+"  --listen ADDR     numeric address to listen on (127.0.0.1)\n"
+"  --port N          port; 0: any free port (8443)\n"
 "  --root DIR        directory to serve (.)\n"
-"  --cert FILE       certificate chain, PEM (self-signed, in memory)\n"
-"  --key FILE        its private key, PEM\n"
-"  --method NAME     auto, ssl_sendfile, ktls, userspace (auto)\n"
-"  --workers N       event loops, a thread each (1)\n"
-"  --timeout N       seconds that a peer may stay silent (30)\n"
-"  --connections N   at a time, others wait (1024)\n"
-"  --no-listing      403 for directories without index.html\n"
-"  --help, --version\n";
+"  --cert FILE       certificate chain, PEM (self-signed, made at start)\n"
+"  --key FILE        private key of the certificate, PEM\n"
+"  --method NAME     auto, ssl_sendfile, ktls or userspace (auto)\n"
+"  --workers N       threads, each with an event loop (1)\n"
+"  --timeout N       seconds until an inactive peer is disconnected (30)\n"
+"  --connections N   maximum at a time; further clients wait (1024)\n"
+"  --no-listing      respond 403 for directories without index.html\n"
+"  --help            print this and exit\n"
+"  --version         print the version and exit\n";
 
-static unsigned int number(const char *name, const char *text,
-			   unsigned long min, unsigned long max)
+static unsigned int number_arg(const char *name, const char *text,
+			       unsigned long min, unsigned long max)
 {
 	char *end;
 	unsigned long n;
@@ -49,8 +50,8 @@ static unsigned int number(const char *name, const char *text,
 	n = strtoul(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || errno || n < min ||
 	    n > max) {
-		fprintf(stderr, "--%s: a number from %lu to %lu\n", name, min,
-			max);
+		fprintf(stderr, "--%s: expected a number from %lu to %lu\n",
+			name, min, max);
 		exit(2);
 	}
 	return (unsigned int)n;
@@ -61,16 +62,17 @@ static int method_by_name(const char *name)
 	for (int m = TLSSF_METHOD_AUTO; m < TLSSF_METHOD_COUNT; m++)
 		if (strcmp(name, tlssf_method_name(m)) == 0)
 			return m;
-	fprintf(stderr, "--method: auto, ssl_sendfile, ktls or userspace\n");
+	fprintf(stderr, "--method: expected auto, ssl_sendfile, ktls or "
+		"userspace\n");
 	exit(2);
 }
 
-static void take_option(struct config *conf, int opt)
+static void apply_option(struct config *conf, int opt)
 {
 	switch (opt) {
 	case 'l': conf->listen = optarg; break;
 	case 'p':
-		number("port", optarg, 0, 65535);
+		number_arg("port", optarg, 0, 65535);
 		conf->port = optarg;
 		break;
 	case 'r': conf->root = optarg; break;
@@ -78,13 +80,14 @@ static void take_option(struct config *conf, int opt)
 	case 'k': conf->key = optarg; break;
 	case 'm': conf->method = method_by_name(optarg); break;
 	case 'w':
-		conf->workers = number("workers", optarg, 1, WORKERS_MAX);
+		conf->workers = number_arg("workers", optarg, 1, WORKERS_MAX);
 		break;
 	case 't':
-		conf->timeout_ms = 1000 * number("timeout", optarg, 1, 3600);
+		conf->timeout_ms = 1000 *
+				   number_arg("timeout", optarg, 1, 3600);
 		break;
 	case 'n':
-		conf->conns_max = number("connections", optarg, 1, 1000000);
+		conf->conns_max = number_arg("connections", optarg, 1, 1000000);
 		break;
 	case 'L': conf->listing = false; break;
 	case 'h':
@@ -119,7 +122,7 @@ static void parse_options(struct config *conf, int argc, char **argv)
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
-		take_option(conf, opt);
+		apply_option(conf, opt);
 	if (optind != argc || !conf->cert != !conf->key) {
 		fputs(usage, stderr);
 		exit(2);
@@ -127,9 +130,9 @@ static void parse_options(struct config *conf, int argc, char **argv)
 	conf->conns_max = (conf->conns_max - 1) / conf->workers + 1;
 }
 
-/* ---- what was found ---- */
+/* ---- what is printed at start ---- */
 
-static const char *tristate(int value)
+static const char *tristate_name(int value)
 {
 	return value == TLSSF_YES ? "yes" : value == TLSSF_NO ? "no" :
 	       "unknown";
@@ -150,7 +153,7 @@ static void print_ciphers(const char *version, const struct tlssf_cap *caps)
 		printf("none");
 }
 
-static void print_probe(void)
+static void print_capabilities(void)
 {
 	static const char *const ulp[] = {
 		[TLSSF_ULP_UNKNOWN] = "unknown",
@@ -165,20 +168,20 @@ static void print_probe(void)
 		return;
 	}
 	printf("probe: library=\"%s\" library_ktls=%s kernel_tls=%s",
-	       caps.library, tristate(caps.library_ktls), ulp[caps.ulp]);
+	       caps.library, tristate_name(caps.library_ktls), ulp[caps.ulp]);
 	print_ciphers("tls1.2", caps.tls12);
 	print_ciphers("tls1.3", caps.tls13);
-	printf(" rekey=%s\n", tristate(caps.rekey));
+	printf(" rekey=%s\n", tristate_name(caps.rekey));
 }
 
 static bool local_port(int fd, char *port, size_t cap)
 {
-	struct sockaddr_in6 sa = { 0 };	/* large enough for both families */
+	/* sockaddr_in is smaller and has the port at the same place */
+	struct sockaddr_in6 sa = { 0 };
 	socklen_t len = sizeof(sa);
 
 	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
 		return false;
-	/* ... which keep the port at the same place */
 	snprintf(port, cap, "%u", (unsigned int)ntohs(sa.sin6_port));
 	return true;
 }
@@ -186,11 +189,11 @@ static bool local_port(int fd, char *port, size_t cap)
 /* ---- workers ---- */
 
 /*
- * One thread, one listening socket and one event loop per worker. With
- * SO_REUSEPORT the kernel spreads the connections over the sockets by hash, so
- * the workers share no queue and no lock. Threads, not processes: they share
- * the SSL_CTX and with it the ticket keys, so a session resumes at any worker,
- * and the process-wide limits of libtlssf hold for all of them.
+ * A worker has one thread, one listening socket and one event loop. With
+ * SO_REUSEPORT the kernel distributes the connections among the sockets by a
+ * hash, so the workers share no queue and no lock. Workers are threads, not
+ * processes, so that they share the SSL_CTX with its ticket keys (a session can
+ * be resumed at any worker) and the process-wide limits of libtlssf.
  */
 struct worker {
 	struct loop_args args;
@@ -214,7 +217,7 @@ static void close_listeners(struct worker *workers, unsigned int n)
 		close(workers[n].args.listener);
 }
 
-/* All listeners before the first thread: what fails, fails at the start. */
+/* Open all listeners before the first thread starts, so errors show early. */
 static bool open_listeners(const struct config *conf, struct worker *workers,
 			   char *port, size_t cap)
 {
@@ -245,7 +248,7 @@ static unsigned int start_workers(struct worker *workers, unsigned int n,
 		workers[i].args.listener = listener;
 		if (pthread_create(&workers[i].thread, NULL, worker_main,
 				   &workers[i]) != 0) {
-			fprintf(stderr, "cannot start a worker\n");
+			fprintf(stderr, "cannot create a worker thread\n");
 			close_listeners(workers + i, n - i);
 			break;
 		}
@@ -258,7 +261,7 @@ static int stop_workers(struct worker *workers, unsigned int n, int stop)
 	const uint64_t one = 1;
 	int result = 0;
 
-	/* never read, so that every worker sees it */
+	/* nobody reads the eventfd, so it stays readable for every worker */
 	if (write(stop, &one, sizeof(one)) != sizeof(one))
 		abort();
 	for (unsigned int i = 0; i < n; i++) {
@@ -281,22 +284,22 @@ static int serve(const struct config *conf, const struct loop_args *args,
 		return -1;
 	n = start_workers(workers, conf->workers, args);
 	if (n == conf->workers) {
-		print_probe();
+		print_capabilities();
 		printf(strchr(conf->listen, ':') ?
 		       "listening on https://[%s]:%s/\n" :
 		       "listening on https://%s:%s/\n", conf->listen, port);
 		result = sigwait(signals, &sig) == 0 ? 0 : -1;
-		/* the second one does not wait for downloads */
+		/* a second signal ends the process at once */
 		pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 	}
-	if (stop_workers(workers, n, args->stop) < 0)
+	if (stop_workers(workers, n, args->stop_fd) < 0)
 		result = -1;
 	return result;
 }
 
 /* ---- start ---- */
 
-/* SIGPIPE: SSL_write() and sendfile() raise it when the peer is gone. */
+/* SSL_write() and sendfile() raise SIGPIPE when the peer has closed. */
 static void prepare_signals(sigset_t *signals)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -306,7 +309,7 @@ static void prepare_signals(sigset_t *signals)
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-/* Two descriptors per connection: the usual 1024 are soon used up. */
+/* A connection needs a socket and a file; the default limit is often 1024. */
 static void raise_fd_limit(void)
 {
 	struct rlimit lim;
@@ -335,16 +338,16 @@ int main(int argc, char **argv)
 	conf.root_fd = open(conf.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (conf.root_fd < 0)
 		perror(conf.root);
-	args.stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (args.stop < 0)
+	args.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (args.stop_fd < 0)
 		perror("eventfd");
-	if (conf.root_fd >= 0 && args.stop >= 0)
+	if (conf.root_fd >= 0 && args.stop_fd >= 0)
 		args.ctx = tls_context(&conf);
 	if (args.ctx)
 		result = serve(&conf, &args, &signals);
 	SSL_CTX_free(args.ctx);
-	if (args.stop >= 0)
-		close(args.stop);
+	if (args.stop_fd >= 0)
+		close(args.stop_fd);
 	if (conf.root_fd >= 0)
 		close(conf.root_fd);
 	return result == 0 ? 0 : 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Blocking sockets: a thread for each connection. */
+/* A server with blocking sockets and a thread for each connection. */
 #include <err.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -56,7 +56,7 @@ static void linger(SSL *ssl)
 		left -= n;
 }
 
-static void speak(SSL *ssl)
+static void serve_connection(SSL *ssl)
 {
 	char header[128];
 	struct tlssf_job job = {
@@ -77,7 +77,7 @@ static void speak(SSL *ssl)
 		linger(ssl);
 }
 
-static void *serve(void *arg)
+static void *connection_thread(void *arg)
 {
 	const struct timeval limit = { .tv_sec = conf.patience };
 	int s = (int)(intptr_t)arg;
@@ -86,7 +86,7 @@ static void *serve(void *arg)
 	if (ssl && SSL_set_fd(ssl, s) == 1 &&
 	    setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0 &&
 	    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0)
-		speak(ssl);
+		serve_connection(ssl);
 	SSL_free(ssl);
 	close(s);
 	return NULL;
@@ -102,8 +102,8 @@ int main(int argc, char **argv)
 		s = accept(conf.listener, NULL, NULL);
 		if (s < 0) {
 			warn("accept");
-			sleep(1);	/* out of descriptors, say */
-		} else if (pthread_create(&thread, NULL, serve,
+			sleep(1);	/* out of descriptors: do not spin */
+		} else if (pthread_create(&thread, NULL, connection_thread,
 					  (void *)(intptr_t)s) == 0) {
 			pthread_detach(thread);
 		} else {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a connection, a function for each state. */
+/* A connection as a state machine, with a function for each state. */
 #include "conn.h"
 
 #include <openssl/err.h>
@@ -16,14 +16,15 @@ struct conn {
 	const struct setup *conf;
 	SSL *ssl;
 	int s;
-	int (*state)(struct conn *c);	/* 0: go on, else WANT or ERROR */
+	/* returns 0: call the new state; else TLSSF_WANT_... or TLSSF_ERROR */
+	int (*state)(struct conn *c);
 	char request[4096];
 	size_t got;
 	char header[128];
 	struct tlssf_job job;
 	size_t lingered;
-	const char *end;	/* for the log */
-	int64_t deadline;	/* ms; progress puts it off */
+	const char *end;	/* how it ended, for the log */
+	int64_t deadline;	/* in ms; moved by progress() */
 };
 
 static int64_t now_ms(void)
@@ -34,12 +35,13 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Restart the time-out after progress. */
 static void progress(struct conn *c)
 {
 	c->deadline = now_ms() + (int64_t)c->conf->patience * 1000;
 }
 
-/* What OpenSSL says, in the words of libtlssf. */
+/* Convert the result of an OpenSSL call to a return value of libtlssf. */
 static int want(struct conn *c, int r)
 {
 	switch (SSL_get_error(c->ssl, r)) {
@@ -125,7 +127,7 @@ static int handshake(struct conn *c)
 	return 0;
 }
 
-/* ---- for the loop ---- */
+/* ---- called by the event loop ---- */
 
 /*
  * After WANT_WRITE the socket may be writable already, and no event will come:

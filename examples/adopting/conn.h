@@ -9,17 +9,20 @@
 
 struct conn;
 
-/* When to call conn_run() again: at one of these events, or so much later. */
+/* When to call conn_run() again: at an event, or after `ms`. */
 struct wait {
-	short events;		/* POLLIN, POLLOUT, or 0: the time alone */
-	int ms;
+	short events;		/* POLLIN, POLLOUT, or 0: wait for ms only */
+	int ms;			/* milliseconds */
 };
 
-/* Takes the socket over; NULL: no memory, and the socket is closed. */
+/* Takes ownership of `s`. Returns NULL, and closes `s`, on failure. */
 struct conn *conn_new(const struct setup *conf, int s);
 void conn_free(struct conn *c);
 
-/* Do what can be done now. false: it is over, free it. */
+/*
+ * Make all the progress that is possible without blocking. Returns false when
+ * the connection has ended: call conn_free().
+ */
 bool conn_run(struct conn *c, struct wait *wait);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* epoll: one thread, all connections. */
+/* A server with an epoll loop: one thread for all connections. */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +16,8 @@ struct client {
 	struct client *next;
 	struct conn *conn;
 	int s;
-	int64_t due;		/* ms */
-	bool ready;
+	int64_t due;		/* when to call run() without an event, in ms */
+	bool ready;		/* epoll has reported an event */
 };
 
 static struct setup conf;
@@ -74,7 +74,7 @@ static void add(void)
 
 	if (s < 0) {
 		if (errno != EAGAIN && errno != ECONNABORTED)
-			usleep(10000);	/* out of descriptors, say */
+			usleep(10000);	/* out of descriptors: do not spin */
 		return;
 	}
 	k = calloc(1, sizeof(*k));

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* From pread() and SSL_write() to libtlssf; a blocking socket, 0 or -1. */
+/*
+ * Moving from pread() and SSL_write() to libtlssf, on a blocking socket. Both
+ * functions send a file and end the stream; they return 0 or -1.
+ */
 #include "migrate.h"
 
 #include <stdint.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* From SSL_sendfile() to libtlssf; a blocking socket, 0 or -1. */
+/*
+ * Moving from SSL_sendfile() to libtlssf, on a blocking socket. Both functions
+ * send a file and end the stream; they return 0 or -1.
+ */
 #include "migrate.h"
 
 #include <openssl/bio.h>

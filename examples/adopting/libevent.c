@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The same connections in libevent's loop. */
+/* A server with a libevent loop. */
 #include <err.h>
 #include <event2/event.h>
 #include <event2/listener.h>
@@ -60,8 +60,8 @@ static void accepted(struct evconnlistener *l, evutil_socket_t s,
 	run(s, 0, k);
 }
 
-/* Out of descriptors, say: libevent would come back at once. */
-static void not_accepted(struct evconnlistener *l, void *base)
+/* Without descriptors, libevent calls this again at once: do not spin. */
+static void accept_failed(struct evconnlistener *l, void *base)
 {
 	(void)l;
 	(void)base;
@@ -81,6 +81,6 @@ int main(int argc, char **argv)
 				      conf.listener);
 	if (!listener)
 		errx(1, "libevent cannot be set up");
-	evconnlistener_set_error_cb(listener, not_accepted);
+	evconnlistener_set_error_cb(listener, accept_failed);
 	return event_base_dispatch(base) < 0 ? 1 : 0;
 }

@@ -50,8 +50,8 @@ void setup(struct setup *s, int argc, char **argv)
 	struct stat st;
 
 	if (argc != 5 && argc != 6)
-		errx(2, "usage: %s CERT KEY PORT FILE [PATIENCE]", argv[0]);
-	signal(SIGPIPE, SIG_IGN);	/* sendfile() raises it, too */
+		errx(2, "usage: %s CERT KEY PORT FILE [SECONDS]", argv[0]);
+	signal(SIGPIPE, SIG_IGN);	/* raised by sendfile(), too */
 	s->patience = argc == 6 ? atoi(argv[5]) : 30;
 	s->file = open(argv[4], O_RDONLY | O_CLOEXEC);
 	if (s->file < 0 || fstat(s->file, &st) < 0)

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A plugin that lets uWSGI send its static files by libtlssf. uWSGI goes on to
- * parse, to look files up and to answer; of an HTTPS socket the plugin takes
- * over the two functions that send a file and that close.
+ * A plugin for uWSGI that sends static files through libtlssf. uWSGI still
+ * parses the request, finds the file and sends the response header. On HTTPS
+ * sockets the plugin replaces two functions: the one that sends a file and the
+ * one that closes the connection.
  */
 #include <openssl/ssl.h>
 #include <tlssf/tlssf.h>
-#include <uwsgi.h>	/* made by "uwsgi --dot-h", which tells what it is */
+#include <uwsgi.h>	/* printed by "uwsgi-core --dot-h" */
 
 #define LINGER_READS	16
 
 extern struct uwsgi_server uwsgi;
 extern struct uwsgi_plugin tlssf_plugin;
 
-/* Wait as the loop of this uWSGI does; `waited` is in ms. 1: go on. */
+/*
+ * Wait by means of the event loop that uWSGI runs. Returns 1: call libtlssf
+ * again; 0: time-out; -1: error. *waited sums up the retries, in milliseconds.
+ */
 static int wait_for(struct wsgi_request *req, int want, unsigned int *waited)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
@@ -25,7 +29,7 @@ static int wait_for(struct wsgi_request *req, int want, unsigned int *waited)
 		r = uwsgi_wait_read_req(req);
 	} else if (st.retry_ms == 0) {
 		r = uwsgi_wait_write_req(req);
-	} else {	/* writable already, and yet not done */
+	} else {	/* the socket may be writable: wait for the time only */
 		*waited += st.retry_ms;
 		if (*waited > (unsigned int)uwsgi.socket_timeout * 1000)
 			return 0;
@@ -75,8 +79,8 @@ static void close_request(struct wsgi_request *req)
 	uwsgi_proto_ssl_close(req);
 }
 
-/* For --log-format: %(tlssf_method) and %(tlssf_reason). */
-static void note_method(struct wsgi_request *req)
+/* Set %(tlssf_method) and %(tlssf_reason) of --log-format. */
+static void set_log_variables(struct wsgi_request *req)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 	const char *method, *reason;
@@ -97,15 +101,15 @@ static int send_and_log(struct wsgi_request *req, int fd, size_t pos,
 	int r = send_file(req, fd, pos, len);
 
 	if (r != UWSGI_AGAIN)
-		note_method(req);
+		set_log_variables(req);
 	return r;
 }
 
 static void prepare(SSL_CTX *ctx, const char *name)
 {
 	if (tlssf_ctx_init(ctx, NULL) < 0)
-		uwsgi_log("tlssf: %s: %s; by user space only\n", name,
-			  strerror(errno));
+		uwsgi_log("tlssf: %s: %s; only the method userspace is used\n",
+			  name, strerror(errno));
 }
 
 static void take_over_sockets(void)
