@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of tlssf-probe share. */
+/* Types and functions that the files of tlssf-probe share. */
 #ifndef PROBE_H
 #define PROBE_H
 
@@ -7,20 +7,20 @@
 #include <stddef.h>
 #include <tlssf/tlssf.h>
 
-/* A connection made to see what could be done with it. */
+/* The connection of --connect, and how libtlssf could send on it. */
 struct connection {
-	const char *target;	/* as given: HOST:PORT; NULL: not asked for */
-	char address[64];	/* numeric, of the one that answered */
+	const char *target;	/* HOST:PORT; NULL: no --connect */
+	char address[64];	/* numeric address of the server */
 	char error[256];	/* why there is no connection, or "" */
 	struct tlssf_status status;
-	bool offload;		/* the kernel could seal what it sends */
-	int method;		/* by which way, if so */
+	bool offload;		/* the kernel could encrypt what is sent */
+	int method;		/* enum tlssf_method that would be used */
 };
 
-/* What to do about one "no". */
+/* Advice about one feature that does not work. */
 struct remedy {
-	char about[64];
-	char text[512];
+	char about[64];		/* the feature */
+	char text[512];		/* what to do */
 };
 
 struct remedies {
@@ -28,23 +28,26 @@ struct remedies {
 	struct remedy list[64];
 };
 
-/* All that one run has found out. */
+/* The results of one run. */
 struct report {
 	struct tlssf_caps caps;
 	struct connection conn;
 	struct remedies remedies;
 	char release[128];	/* of the running kernel */
-	bool module_list;	/* its list of modules can be seen from here */
-	bool usable;		/* at least one version and cipher is */
+	bool module_list;	/* the kernel's modules.dep is readable */
+	bool usable;		/* at least one version and cipher works */
 };
 
-/* probe_connect.c: false when `target` is no HOST:PORT. */
+/*
+ * probe_connect.c: connect to HOST:PORT and fill in *conn. Returns false if
+ * `target` does not have that form; other errors are in conn->error.
+ */
 bool probe_connect(struct connection *conn, const char *target);
 
-/* probe_remedy.c */
+/* probe_remedy.c: fill in r->remedies from the rest of the report. */
 void probe_remedies(struct report *r);
 
-/* probe_table.c, probe_json.c: to standard output */
+/* probe_table.c, probe_json.c: print the report to standard output. */
 void probe_print_table(const struct report *r);
 void probe_print_json(const struct report *r);
 

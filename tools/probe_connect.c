@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shake hands with a server and ask libtlssf about the connection. */
+/* Connects to a server and asks libtlssf how it could send to that server. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -15,7 +15,7 @@
 
 #include "probe.h"
 
-#define PATIENCE_MS	10000	/* for all of it, once the name is known */
+#define CONNECT_LIMIT_MS	10000	/* after the name was resolved */
 
 static int64_t now_ms(void)
 {
@@ -25,8 +25,11 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* HOST:PORT or [HOST]:PORT, split in place; NULL: neither. */
-static char *split(char *text, char **host)
+/*
+ * Split HOST:PORT or [HOST]:PORT in place. Returns the port, or NULL if the
+ * text has neither form.
+ */
+static char *split_host_port(char *text, char **host)
 {
 	char *port = strrchr(text, ':');
 
@@ -34,7 +37,7 @@ static char *split(char *text, char **host)
 		return NULL;
 	*port = '\0';
 	*host = text;
-	if (*text != '[')	/* an IPv6 address needs its brackets */
+	if (*text != '[')	/* an IPv6 address needs brackets */
 		return strchr(text, ':') ? NULL : port + 1;
 	if (port[-1] != ']' || port == text + 2)
 		return NULL;
@@ -43,7 +46,7 @@ static char *split(char *text, char **host)
 	return port + 1;
 }
 
-/* 0, or -1 with errno ETIMEDOUT at the deadline. */
+/* Returns 0, or -1 with errno; ETIMEDOUT when the deadline has passed. */
 static int wait_for(int fd, short events, int64_t deadline)
 {
 	struct pollfd p = { .fd = fd, .events = events };
@@ -71,7 +74,7 @@ static int finish_connect(int fd, int64_t deadline)
 	return error ? -1 : 0;
 }
 
-/* A non-blocking socket, connected; or -1 and errno. */
+/* Returns a connected, non-blocking socket, or -1 with errno. */
 static int connect_to(const struct addrinfo *a, int64_t deadline)
 {
 	int err;
@@ -90,8 +93,12 @@ static int connect_to(const struct addrinfo *a, int64_t deadline)
 	return -1;
 }
 
-/* An address that keeps silent must leave time for those behind it. */
-static int64_t share(const struct addrinfo *a, int64_t deadline)
+/*
+ * The deadline of a connection attempt to address `a`: the time that is left,
+ * divided by the number of addresses from `a` on. An address that does not
+ * respond thus leaves time for the next ones.
+ */
+static int64_t address_deadline(const struct addrinfo *a, int64_t deadline)
 {
 	int64_t now = now_ms();
 	int n = 0;
@@ -108,7 +115,7 @@ static int open_socket(struct connection *conn, const char *host,
 	struct addrinfo *list, *a;
 	int fd = -1, e = getaddrinfo(host, port, &hints, &list);
 
-	*deadline = now_ms() + PATIENCE_MS;
+	*deadline = now_ms() + CONNECT_LIMIT_MS;
 	if (e) {
 		snprintf(conn->error, sizeof(conn->error),
 			 "no address: %s", gai_strerror(e));
@@ -117,7 +124,7 @@ static int open_socket(struct connection *conn, const char *host,
 	for (a = list; a && fd < 0; a = a->ai_next) {
 		getnameinfo(a->ai_addr, a->ai_addrlen, conn->address,
 			    sizeof(conn->address), NULL, 0, NI_NUMERICHOST);
-		fd = connect_to(a, share(a, *deadline));
+		fd = connect_to(a, address_deadline(a, *deadline));
 	}
 	if (fd < 0)
 		snprintf(conn->error, sizeof(conn->error),
@@ -135,7 +142,7 @@ static const char *tls_error(int ssl_error)
 	if (reason)
 		return reason;
 	return ssl_error == SSL_ERROR_SYSCALL && errno
-		? strerror(errno) : "the peer has closed the connection";
+		? strerror(errno) : "the server has closed the connection";
 }
 
 static bool handshake(SSL *ssl, int fd, int64_t deadline,
@@ -165,19 +172,21 @@ static bool handshake(SSL *ssl, int fd, int64_t deadline,
 }
 
 /*
- * SSL_connect() comes back when there is nothing to read. From a peer that
- * never stops talking there always is, so that one is cut off.
+ * A message callback. If the peer sends handshake messages without end,
+ * SSL_connect() always has input and never returns, so the deadline has to be
+ * checked here; shutdown() makes SSL_connect() fail.
  */
-static void heard(int sent, int version, int type, const void *data,
-		  size_t len, SSL *ssl, void *deadline)
+static void check_deadline_on_message(int sent, int version, int type,
+				      const void *data, size_t len, SSL *ssl,
+				      void *deadline)
 {
 	(void)sent, (void)version, (void)type, (void)data, (void)len;
 	if (now_ms() >= *(const int64_t *)deadline)
 		shutdown(SSL_get_fd(ssl), SHUT_RDWR);
 }
 
-/* A server that has several names wants to hear one; an address is none. */
-static void set_name(SSL *ssl, const char *host)
+/* Send the host name for SNI, unless it is a numeric address. */
+static void set_server_name(SSL *ssl, const char *host)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST };
 	struct addrinfo *list;
@@ -188,8 +197,11 @@ static void set_name(SSL *ssl, const char *host)
 		SSL_set_tlsext_host_name(ssl, host);
 }
 
-/* NOT_YET: a send that is large enough will take the keys over. */
-static void judge(SSL *ssl, struct connection *conn)
+/*
+ * Find the method that libtlssf would use. KTLS with the reason NOT_YET counts:
+ * libtlssf will use it as soon as enough data is sent.
+ */
+static void predict_method(SSL *ssl, struct connection *conn)
 {
 	struct tlssf_status *st = &conn->status;
 	int ktls;
@@ -210,8 +222,8 @@ static void judge(SSL *ssl, struct connection *conn)
 	conn->offload = conn->method != TLSSF_METHOD_USERSPACE;
 }
 
-static void speak(struct connection *conn, int fd, const char *host,
-		  int64_t deadline)
+static void handshake_and_predict(struct connection *conn, int fd,
+				  const char *host, int64_t deadline)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	SSL *ssl = NULL;
@@ -221,12 +233,12 @@ static void speak(struct connection *conn, int fd, const char *host,
 		snprintf(conn->error, sizeof(conn->error),
 			 "the TLS library cannot be set up");
 	} else {
-		set_name(ssl, host);
-		SSL_set_msg_callback(ssl, heard);
+		set_server_name(ssl, host);
+		SSL_set_msg_callback(ssl, check_deadline_on_message);
 		SSL_set_msg_callback_arg(ssl, &deadline);
 		if (handshake(ssl, fd, deadline, conn)) {
-			judge(ssl, conn);
-			tlssf_shutdown(ssl);	/* a courtesy */
+			predict_method(ssl, conn);
+			tlssf_shutdown(ssl);	/* a clean end for the server */
 		}
 	}
 	SSL_free(ssl);
@@ -241,13 +253,13 @@ bool probe_connect(struct connection *conn, const char *target)
 
 	if ((size_t)snprintf(text, sizeof(text), "%s", target) >= sizeof(text))
 		return false;
-	port = split(text, &host);
+	port = split_host_port(text, &host);
 	if (!port)
 		return false;
 	conn->target = target;
 	fd = open_socket(conn, host, port, &deadline);
 	if (fd >= 0) {
-		speak(conn, fd, host, deadline);
+		handshake_and_predict(conn, fd, host, deadline);
 		close(fd);
 	}
 	return true;

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* The report as JSON: docs/tlssf-probe.schema.json says what it may hold. */
+/* Prints the report as JSON; docs/tlssf-probe.schema.json is its schema. */
 #include <stdio.h>
 
 #include "probe.h"
 
-static const char *const tristate[] = {
+static const char *const tristate_names[] = {
 	[TLSSF_UNKNOWN] = "unknown", [TLSSF_NO] = "no", [TLSSF_YES] = "yes",
 };
 
-static const char *const ulp[] = {
+static const char *const ulp_names[] = {
 	[TLSSF_ULP_UNKNOWN] = "unknown", [TLSSF_ULP_ABSENT] = "absent",
 	[TLSSF_ULP_NOT_LOADED] = "not loaded", [TLSSF_ULP_LOADED] = "loaded",
 };
 
-static const char *boolean(bool value)
+static const char *boolean_name(bool value)
 {
 	return value ? "true" : "false";
 }
 
-/* Bytes that may be no UTF-8 are taken for Latin-1: the result is JSON. */
-static void string(const char *s)
+/* Escapes all but ASCII, as Latin-1, because the text may not be UTF-8. */
+static void print_string(const char *s)
 {
 	putchar('"');
 	for (; *s != '\0'; s++) {
@@ -35,26 +35,26 @@ static void string(const char *s)
 	putchar('"');
 }
 
-static void member(const char *name, const char *value)
+static void print_member(const char *name, const char *value)
 {
 	printf("  \"%s\": ", name);
-	string(value);
+	print_string(value);
 	printf(",\n");
 }
 
-static void caps(const char *name, const struct tlssf_cap *cap)
+static void print_caps(const char *name, const struct tlssf_cap *cap)
 {
 	printf("  \"%s\": {\n", name);
 	for (int c = 0; c < TLSSF_CIPHER_COUNT; c++)
 		printf("    \"%s\": {\"tx\": \"%s\", \"errno\": %d, "
 		       "\"verified\": %s}%s\n", tlssf_cipher_name(c),
-		       tristate[cap[c].tx], cap[c].error,
-		       boolean(cap[c].verified),
+		       tristate_names[cap[c].tx], cap[c].error,
+		       boolean_name(cap[c].verified),
 		       c + 1 < TLSSF_CIPHER_COUNT ? "," : "");
 	printf("  },\n");
 }
 
-static void why_not(const struct tlssf_status *st)
+static void print_why_not(const struct tlssf_status *st)
 {
 	printf("    \"why_not\": {");
 	for (int m = TLSSF_METHOD_SSL_SENDFILE; m < TLSSF_METHOD_COUNT; m++)
@@ -65,38 +65,38 @@ static void why_not(const struct tlssf_status *st)
 	printf("},\n");
 }
 
-static void connection(const struct connection *conn)
+static void print_connection(const struct connection *conn)
 {
 	if (!conn->target)
 		return;
 	printf("  \"connection\": {\n    \"target\": ");
-	string(conn->target);
+	print_string(conn->target);
 	printf(",\n    \"address\": ");
-	string(conn->address);
+	print_string(conn->address);
 	if (conn->error[0] != '\0') {
 		printf(",\n    \"error\": ");
-		string(conn->error);
+		print_string(conn->error);
 		printf("\n  },\n");
 		return;
 	}
 	printf(",\n    \"tls_version\": \"%s\",\n    \"cipher\": ",
 	       conn->status.version == 0x0304 ? "1.3" :
 	       conn->status.version == 0x0303 ? "1.2" : "other");
-	string(conn->status.cipher_name);
+	print_string(conn->status.cipher_name);
 	printf(",\n");
-	why_not(&conn->status);
+	print_why_not(&conn->status);
 	printf("    \"method\": \"%s\",\n    \"offload\": %s\n  },\n",
-	       tlssf_method_name(conn->method), boolean(conn->offload));
+	       tlssf_method_name(conn->method), boolean_name(conn->offload));
 }
 
-static void remedies(const struct remedies *list)
+static void print_remedies(const struct remedies *list)
 {
 	printf("  \"remedies\": [");
 	for (size_t i = 0; i < list->n; i++) {
 		printf("%s\n    {\"about\": ", i ? "," : "");
-		string(list->list[i].about);
+		print_string(list->list[i].about);
 		printf(",\n     \"text\": ");
-		string(list->list[i].text);
+		print_string(list->list[i].text);
 		printf("}");
 	}
 	printf("%s],\n", list->n ? "\n  " : "");
@@ -107,19 +107,19 @@ void probe_print_json(const struct report *r)
 	const struct tlssf_caps *c = &r->caps;
 
 	printf("{\n  \"schema\": 1,\n");
-	member("version", tlssf_version());
-	member("kernel", r->release);
-	printf("  \"module_list\": %s,\n", boolean(r->module_list));
-	member("ulp", ulp[c->ulp]);
-	caps("tls12", c->tls12);
-	caps("tls13", c->tls13);
-	member("rekey", tristate[c->rekey]);
-	member("zerocopy_ro", tristate[c->zerocopy_ro]);
-	member("max_payload_len", tristate[c->max_payload_len]);
-	member("library", c->library);
-	member("library_ktls", tristate[c->library_ktls]);
-	member("library_rekey", tristate[c->library_rekey]);
-	connection(&r->conn);
-	remedies(&r->remedies);
-	printf("  \"usable\": %s\n}\n", boolean(r->usable));
+	print_member("version", tlssf_version());
+	print_member("kernel", r->release);
+	printf("  \"module_list\": %s,\n", boolean_name(r->module_list));
+	print_member("ulp", ulp_names[c->ulp]);
+	print_caps("tls12", c->tls12);
+	print_caps("tls13", c->tls13);
+	print_member("rekey", tristate_names[c->rekey]);
+	print_member("zerocopy_ro", tristate_names[c->zerocopy_ro]);
+	print_member("max_payload_len", tristate_names[c->max_payload_len]);
+	print_member("library", c->library);
+	print_member("library_ktls", tristate_names[c->library_ktls]);
+	print_member("library_rekey", tristate_names[c->library_rekey]);
+	print_connection(&r->conn);
+	print_remedies(&r->remedies);
+	printf("  \"usable\": %s\n}\n", boolean_name(r->usable));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What to do about each "no" of a report. */
+/* Advice about each feature that does not work. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,8 +8,8 @@
 
 #include "probe.h"
 
-/* The kernel module that brings the cipher. */
-static const char *const module[] = {
+/* The kernel module that implements the cipher. */
+static const char *const module_names[] = {
 	[TLSSF_AES_128_GCM] = "gcm", [TLSSF_AES_256_GCM] = "gcm",
 	[TLSSF_AES_128_CCM] = "ccm",
 	[TLSSF_CHACHA20_POLY1305] = "chacha20poly1305",
@@ -37,53 +37,54 @@ static void advise(struct remedies *r, const char *about, const char *fmt, ...)
 
 /* ---- the tls module ---- */
 
-static void absent(struct report *r)
+static void advise_absent(struct report *r)
 {
 	if (r->module_list)
 		advise(&r->remedies, "tls module", "%s.",
 		       tlssf_reason_text(TLSSF_REASON_ULP_ABSENT));
 	else
-		advise(&r->remedies, "tls module", "The kernel has none at "
-		       "hand, and no /lib/modules/%s is here to tell whether "
-		       "it could be loaded. In a container: run 'modprobe "
-		       "tls' as root on the host. If that finds none: %s.",
+		advise(&r->remedies, "tls module", "It is not loaded, and "
+		       "without /lib/modules/%s it is unknown whether it "
+		       "exists. In a container: run 'modprobe tls' as root on "
+		       "the host. If modprobe finds no module: %s.",
 		       r->release,
 		       tlssf_reason_text(TLSSF_REASON_ULP_ABSENT));
 }
 
-static void not_loaded(struct report *r)
+static void advise_not_loaded(struct report *r)
 {
-	static const char stay[] = "To load it at each boot: 'echo tls "
-				   ">/etc/modules-load.d/tls.conf'.";
+	static const char at_boot[] = "To load it at each boot: 'echo tls "
+				      ">/etc/modules-load.d/tls.conf'.";
 
 	if (geteuid() != 0)
-		advise(&r->remedies, "tls module", "It is there, but not "
-		       "loaded, and only root's programs load it by need: run "
-		       "'modprobe tls' as root. %s", stay);
+		advise(&r->remedies, "tls module", "It exists, but is not "
+		       "loaded, and the kernel loads it on demand only for "
+		       "root: run 'modprobe tls' as root. %s", at_boot);
 	else
-		advise(&r->remedies, "tls module", "It is there, but did not "
-		       "load: run 'modprobe tls' and read what that and "
-		       "'dmesg' say (a deny list in /etc/modprobe.d? a "
-		       "container without CAP_NET_ADMIN?). %s", stay);
+		advise(&r->remedies, "tls module", "It exists, but did not "
+		       "load: run 'modprobe tls' and read its error and the "
+		       "kernel log ('dmesg'). Possible causes: a deny list in "
+		       "/etc/modprobe.d, a container without CAP_NET_ADMIN. "
+		       "%s", at_boot);
 }
 
 static void advise_ulp(struct report *r)
 {
 	switch (r->caps.ulp) {
 	case TLSSF_ULP_ABSENT:
-		absent(r);
+		advise_absent(r);
 		break;
 	case TLSSF_ULP_NOT_LOADED:
-		not_loaded(r);
+		advise_not_loaded(r);
 		break;
 	default:
-		advise(&r->remedies, "tls module", "It could not be tried "
+		advise(&r->remedies, "tls module", "It could not be tested "
 		       "(%s): bring the loopback interface up ('ip link set "
 		       "lo up') and allow connections to 127.0.0.1 or ::1.",
 		       strerror(r->caps.tls12[0].error));
 	}
-	advise(&r->remedies, "all else about the kernel",
-	       "Depends on the tls module; run this again when it is loaded.");
+	advise(&r->remedies, "other kernel features", "They depend on the tls "
+	       "module: run tlssf-probe again when the module is loaded.");
 }
 
 /* ---- ciphers ---- */
@@ -98,19 +99,23 @@ static void advise_cap(struct remedies *r, int c, const char *version,
 	snprintf(about, sizeof(about), "%s, TLS %s", tlssf_cipher_name(c),
 		 version);
 	if (cap->tx == TLSSF_YES)
-		advise(r, about, "Accepted, but the TLS library lacks the "
-		       "cipher and could not check a record; nothing to do.");
+		advise(r, about, "The kernel accepts the keys, but the TLS "
+		       "library lacks the cipher and could not decrypt a "
+		       "record to verify it; nothing to do.");
 	else if (cap->error == ENOENT)
-		advise(r, about, "The kernel found no module for it: 'modprobe "
-		       "%s' as root, or prefer another cipher.", module[c]);
+		advise(r, about, "The kernel found no module for the cipher: "
+		       "run 'modprobe %s' as root, or prefer another cipher.",
+		       module_names[c]);
 	else if (cap->error == EINVAL)
-		advise(r, about, "This kernel does not know the pair: use a "
-		       "newer one, or prefer another cipher.");
+		advise(r, about, "This kernel does not support the cipher with "
+		       "this TLS version: use a newer kernel, or prefer "
+		       "another cipher.");
 	else if (cap->error == EBADMSG)
-		advise(r, about, "The kernel sends wrong records: update it.");
+		advise(r, about, "The kernel sends wrong records: update the "
+		       "kernel.");
 	else
-		advise(r, about, "It failed (%s): try again, then look at the "
-		       "kernel log ('dmesg').", strerror(cap->error));
+		advise(r, about, "The test failed (%s): try again, then read "
+		       "the kernel log ('dmesg').", strerror(cap->error));
 }
 
 static void advise_cipher(struct report *r, int c)
@@ -127,16 +132,19 @@ static void advise_cipher(struct report *r, int c)
 	advise_cap(&r->remedies, c, "1.3", v13);
 }
 
-static void advise_order(struct remedies *r)
+static void advise_cipher_order(struct remedies *r)
 {
-	advise(r, "cipher order", "A server chooses: set "
-	       "SSL_OP_CIPHER_SERVER_PREFERENCE, put AES-GCM first by "
+	advise(r, "cipher order", "To choose the cipher in the server, "
+	       "set SSL_OP_CIPHER_SERVER_PREFERENCE, put AES-GCM first with "
 	       "SSL_CTX_set_cipher_list() (TLS 1.2) and "
 	       "SSL_CTX_set_ciphersuites() (TLS 1.3), and leave "
 	       "SSL_OP_PRIORITIZE_CHACHA off.");
 }
 
-/* ChaCha20 is what clients without AES instructions ask for first. */
+/*
+ * Clients without AES instructions prefer ChaCha20. If the kernel does not
+ * support ChaCha20, a server has to prefer another cipher to use kernel TLS.
+ */
 static void advise_ciphers(struct report *r)
 {
 	const struct tlssf_caps *c = &r->caps;
@@ -145,48 +153,48 @@ static void advise_ciphers(struct report *r)
 		advise_cipher(r, i);
 	if (r->usable && (c->tls12[TLSSF_CHACHA20_POLY1305].tx != TLSSF_YES ||
 			  c->tls13[TLSSF_CHACHA20_POLY1305].tx != TLSSF_YES))
-		advise_order(&r->remedies);
+		advise_cipher_order(&r->remedies);
 }
 
 /* ---- the rest ---- */
 
-static void advise_extras(struct report *r)
+static void advise_kernel_features(struct report *r)
 {
 	const struct tlssf_caps *caps = &r->caps;
 
 	if (caps->rekey != TLSSF_YES)
-		advise(&r->remedies, "rekey", "Use Linux 6.14 or later. Until "
-		       "then a KeyUpdate ends a TLS 1.3 connection whose keys "
-		       "the kernel has; the option key_update leaves such "
-		       "connections to user space.");
+		advise(&r->remedies, "rekey", "Use Linux 6.14 or later. On "
+		       "older kernels a KeyUpdate ends a TLS 1.3 connection "
+		       "that the kernel encrypts; the option key_update can "
+		       "keep such connections in user space.");
 	if (caps->zerocopy_ro != TLSSF_YES)
 		advise(&r->remedies, "zero-copy sendfile option", "Use Linux "
-		       "5.19 or later; it matters only to network cards that "
-		       "encrypt.");
+		       "5.19 or later; the option matters only with network "
+		       "cards that encrypt.");
 	if (caps->max_payload_len != TLSSF_YES)
 		advise(&r->remedies, "record size option", "Use Linux 6.19 or "
-		       "later; until then a connection with "
-		       "max_fragment_length goes by user space.");
+		       "later; on older kernels a connection with "
+		       "max_fragment_length is encrypted in user space.");
 }
 
 static void advise_library(struct report *r)
 {
 	if (r->caps.library_ktls != TLSSF_YES)
-		advise(&r->remedies, "TLS library", "%s. Not needed for the "
-		       "method ktls.",
+		advise(&r->remedies, "TLS library", "%s. The method ktls does "
+		       "not need it.",
 		       tlssf_reason_text(TLSSF_REASON_LIBRARY_NO_KTLS));
 	if (r->caps.library_rekey != TLSSF_YES)
 		advise(&r->remedies, "TLS library, KeyUpdate", "Nothing to do: "
-		       "TLS 1.3 goes by the method ktls instead. For "
+		       "TLS 1.3 uses the method ktls instead. For "
 		       "ssl_sendfile use OpenSSL 3.2 or later, or TLS 1.2.");
 }
 
-/* The machine's own remedies have been given before. */
+/* Advice about this connection, in addition to that about the machine. */
 static void advise_connection(struct report *r)
 {
 	const struct connection *conn = &r->conn;
 	int last = TLSSF_REASON_NONE;
-	bool order = false;
+	bool cipher_refused = false;
 
 	if (!conn->target || conn->error[0] != '\0')
 		return;
@@ -198,19 +206,19 @@ static void advise_connection(struct report *r)
 			continue;
 		advise(&r->remedies, tlssf_reason_name(why), "%s.",
 		       tlssf_reason_text(why));
-		order |= why == TLSSF_REASON_CIPHER ||
-			 why == TLSSF_REASON_KERNEL_CIPHER;
+		cipher_refused |= why == TLSSF_REASON_CIPHER ||
+				  why == TLSSF_REASON_KERNEL_CIPHER;
 		last = why;
 	}
-	if (order)
-		advise_order(&r->remedies);
+	if (cipher_refused)
+		advise_cipher_order(&r->remedies);
 }
 
 void probe_remedies(struct report *r)
 {
 	if (r->caps.ulp == TLSSF_ULP_LOADED) {
 		advise_ciphers(r);
-		advise_extras(r);
+		advise_kernel_features(r);
 	} else {
 		advise_ulp(r);
 	}

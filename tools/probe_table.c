@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The report for people: a table, what to do, one line of verdict. */
+/* Prints the report as text: tables, advice, and a line with the conclusion. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,24 +9,24 @@
 
 #define WIDTH	79
 
-enum paint { PLAIN, GOOD, BAD, DOUBT, TITLE };
+enum colour { PLAIN, GREEN, RED, YELLOW, BOLD };
 
-static const char *const codes[] = {
-	[GOOD] = "\033[32m", [BAD] = "\033[31m", [DOUBT] = "\033[33m",
-	[TITLE] = "\033[1m",
+static const char *const escape_codes[] = {
+	[GREEN] = "\033[32m", [RED] = "\033[31m", [YELLOW] = "\033[33m",
+	[BOLD] = "\033[1m",
 };
 
-static const char *const tristate[] = {
+static const char *const tristate_names[] = {
 	[TLSSF_UNKNOWN] = "unknown", [TLSSF_NO] = "no", [TLSSF_YES] = "yes",
 };
 
-static const enum paint tristate_paint[] = {
-	[TLSSF_UNKNOWN] = DOUBT, [TLSSF_NO] = BAD, [TLSSF_YES] = GOOD,
+static const enum colour tristate_colours[] = {
+	[TLSSF_UNKNOWN] = YELLOW, [TLSSF_NO] = RED, [TLSSF_YES] = GREEN,
 };
 
-static bool coloured;
+static bool use_colours;
 
-/* NO_COLOR (https://no-color.org): set and not empty means none. */
+/* https://no-color.org: no colours if NO_COLOR is set and not empty. */
 static bool wants_colour(void)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -35,32 +35,32 @@ static bool wants_colour(void)
 	       strcmp(term, "dumb") != 0;
 }
 
-/* Padded to `width` columns, and the colour ends with it. */
-static void put(enum paint paint, int width, const char *text)
+/* Pads the text to `width` columns. */
+static void print_padded(enum colour colour, int width, const char *text)
 {
-	if (coloured && paint != PLAIN)
-		printf("%s%-*s\033[0m", codes[paint], width, text);
+	if (use_colours && colour != PLAIN)
+		printf("%s%-*s\033[0m", escape_codes[colour], width, text);
 	else
 		printf("%-*s", width, text);
 }
 
-static void title(const char *text)
+static void print_title(const char *text)
 {
 	printf("\n");
-	put(TITLE, 0, text);
+	print_padded(BOLD, 0, text);
 	printf("\n");
 }
 
-static void row(const char *name, enum paint paint, const char *value)
+static void print_row(const char *name, enum colour colour, const char *value)
 {
 	printf("  %-34s ", name);
-	put(paint, 0, value);
+	print_padded(colour, 0, value);
 	printf("\n");
 }
 
-static void row_tristate(const char *name, int value)
+static void print_row_tristate(const char *name, int value)
 {
-	row(name, tristate_paint[value], tristate[value]);
+	print_row(name, tristate_colours[value], tristate_names[value]);
 }
 
 /* ---- the machine ---- */
@@ -69,40 +69,41 @@ static void print_ulp(const struct report *r)
 {
 	switch (r->caps.ulp) {
 	case TLSSF_ULP_LOADED:
-		row("tls module", GOOD, "loaded");
+		print_row("tls module", GREEN, "loaded");
 		break;
 	case TLSSF_ULP_NOT_LOADED:
-		row("tls module", BAD, "present, not loaded");
+		print_row("tls module", RED, "present, not loaded");
 		break;
 	case TLSSF_ULP_ABSENT:
-		row("tls module", BAD, r->module_list ? "absent" :
-		    "absent or not loaded: no list here");
+		print_row("tls module", RED, r->module_list ? "absent" :
+		    "absent or not loaded (unknown)");
 		break;
 	default:
-		row("tls module", DOUBT, "unknown");
+		print_row("tls module", YELLOW, "unknown");
 	}
 }
 
-/* A "yes" that the TLS library could not confirm is marked. */
-static void put_cap(const struct tlssf_cap *cap, int width)
+/* "yes?": the TLS library could not decrypt a record to verify it. */
+static void print_cap(const struct tlssf_cap *cap, int width)
 {
 	if (cap->tx == TLSSF_YES && !cap->verified)
-		put(DOUBT, width, "yes?");
+		print_padded(YELLOW, width, "yes?");
 	else
-		put(tristate_paint[cap->tx], width, tristate[cap->tx]);
+		print_padded(tristate_colours[cap->tx], width,
+			     tristate_names[cap->tx]);
 }
 
 static void print_ciphers(const struct tlssf_caps *caps)
 {
 	printf("\n");
-	put(TITLE, 36, "Kernel sends");
-	put(TITLE, 0, " TLS 1.2  TLS 1.3");
+	print_padded(BOLD, 36, "Kernel can encrypt");
+	print_padded(BOLD, 0, " TLS 1.2  TLS 1.3");
 	printf("\n");
 	for (int c = 0; c < TLSSF_CIPHER_COUNT; c++) {
 		printf("  %-34s ", tlssf_cipher_name(c));
-		put_cap(&caps->tls12[c], 8);
+		print_cap(&caps->tls12[c], 8);
 		printf(" ");
-		put_cap(&caps->tls13[c], 0);
+		print_cap(&caps->tls13[c], 0);
 		printf("\n");
 	}
 }
@@ -111,19 +112,19 @@ static void print_machine(const struct report *r)
 {
 	const struct tlssf_caps *caps = &r->caps;
 
-	put(TITLE, 0, "Kernel");
+	print_padded(BOLD, 0, "Kernel");
 	printf("\n");
-	row("release", PLAIN, r->release);
+	print_row("release", PLAIN, r->release);
 	print_ulp(r);
-	row_tristate("rekey (TLS 1.3 KeyUpdate)", caps->rekey);
-	row_tristate("zero-copy sendfile option", caps->zerocopy_ro);
-	row_tristate("record size option", caps->max_payload_len);
+	print_row_tristate("rekey (TLS 1.3 KeyUpdate)", caps->rekey);
+	print_row_tristate("zero-copy sendfile option", caps->zerocopy_ro);
+	print_row_tristate("record size option", caps->max_payload_len);
 	print_ciphers(caps);
-	title("TLS library");
-	row("name", PLAIN, caps->library);
-	row_tristate("built with kernel TLS", caps->library_ktls);
-	row_tristate("its kernel TLS survives KeyUpdate",
-		     caps->library_rekey);
+	print_title("TLS library");
+	print_row("name", PLAIN, caps->library);
+	print_row_tristate("built with kernel TLS", caps->library_ktls);
+	print_row_tristate("its kernel TLS survives KeyUpdate",
+			   caps->library_rekey);
 }
 
 /* ---- the connection ---- */
@@ -135,28 +136,28 @@ static void print_method(const struct connection *conn, int method)
 
 	snprintf(text, sizeof(text), "no: %s", tlssf_reason_name(why));
 	if (method == conn->method)
-		row(tlssf_method_name(method), GOOD, "would be taken");
+		print_row(tlssf_method_name(method), GREEN, "would be used");
 	else if (why == TLSSF_REASON_NOT_ASKED || why == TLSSF_REASON_NONE)
-		row(tlssf_method_name(method), PLAIN, "not needed");
+		print_row(tlssf_method_name(method), PLAIN, "not needed");
 	else
-		row(tlssf_method_name(method), BAD, text);
+		print_row(tlssf_method_name(method), RED, text);
 }
 
 static void print_connection(const struct connection *conn)
 {
 	const struct tlssf_status *st = &conn->status;
 
-	title("Connection");
-	row("to", PLAIN, conn->target);
+	print_title("Connection");
+	print_row("to", PLAIN, conn->target);
 	if (conn->address[0] != '\0')
-		row("address", PLAIN, conn->address);
+		print_row("address", PLAIN, conn->address);
 	if (conn->error[0] != '\0') {
-		row("failed", BAD, conn->error);
+		print_row("failed", RED, conn->error);
 		return;
 	}
-	row("TLS version", PLAIN, st->version == 0x0304 ? "1.3" :
+	print_row("TLS version", PLAIN, st->version == 0x0304 ? "1.3" :
 	    st->version == 0x0303 ? "1.2" : "other");
-	row("cipher suite", PLAIN, st->cipher_name);
+	print_row("cipher suite", PLAIN, st->cipher_name);
 	for (int m = TLSSF_METHOD_SSL_SENDFILE; m < TLSSF_METHOD_COUNT; m++)
 		print_method(conn, m);
 }
@@ -184,10 +185,10 @@ static void print_remedies(const struct remedies *r)
 {
 	if (r->n == 0)
 		return;
-	title("What to do");
+	print_title("What to do");
 	for (size_t i = 0; i < r->n; i++) {
 		printf("  ");
-		put(TITLE, 0, r->list[i].about);
+		print_padded(BOLD, 0, r->list[i].about);
 		printf("\n");
 		print_wrapped(r->list[i].text);
 	}
@@ -199,24 +200,26 @@ static void print_verdict(const struct report *r)
 
 	printf("\n");
 	if (conn->target && conn->error[0] != '\0')
-		put(DOUBT, 0, "There is no connection to be judged.");
+		print_padded(YELLOW, 0, "The connection failed: no result.");
 	else if (conn->target && conn->offload)
-		put(GOOD, 0, "This connection could be offloaded here.");
+		print_padded(GREEN, 0,
+			     "This connection could be offloaded here.");
 	else if (conn->target)
-		put(BAD, 0, "This connection could not be offloaded here.");
+		print_padded(RED, 0,
+			     "This connection could not be offloaded here.");
 	else if (r->usable)
-		put(GOOD, 0, "Kernel TLS is usable here.");
+		print_padded(GREEN, 0, "Kernel TLS is usable here.");
 	else if (r->caps.ulp == TLSSF_ULP_UNKNOWN)
-		put(DOUBT, 0, "Kernel TLS could not be tried here.");
+		print_padded(YELLOW, 0, "Kernel TLS could not be tested here.");
 	else
-		put(BAD, 0, "Kernel TLS is not usable here; "
-		    "files go by user space.");
+		print_padded(RED, 0, "Kernel TLS is not usable here; "
+			     "files are encrypted in user space.");
 	printf("\n");
 }
 
 void probe_print_table(const struct report *r)
 {
-	coloured = wants_colour();
+	use_colours = wants_colour();
 	print_machine(r);
 	if (r->conn.target)
 		print_connection(&r->conn);

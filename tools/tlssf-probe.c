@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* "Can this machine do kernel TLS, and if not, what to do?" */
+/* tlssf-probe: tests what kernel TLS can do here, and advises what to do. */
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,27 +17,25 @@ struct settings {
 	const char *target;
 };
 
-static void usage(FILE *out)
-{
-	fputs("Usage: tlssf-probe [--json] [--connect HOST:PORT]\n"
-	      "Try on a loopback connection what kernel TLS can do here, and\n"
-	      "say for each \"no\" what to do. This may make the kernel load\n"
-	      "its tls module.\n\n"
-	      "  -c, --connect HOST:PORT  shake hands with a TLS server, too, and\n"
-	      "                           tell whether this connection could be\n"
-	      "                           offloaded here; its certificate is not\n"
-	      "                           checked and no data is sent\n"
-	      "  -j, --json               print the answers as one JSON object\n"
-	      "  -h, --help               print this and exit\n"
-	      "  -V, --version            print the version and exit\n\n"
-	      "Exit status: 0 yes: kernel TLS is usable here (with --connect: the\n"
-	      "connection could be offloaded); 1 no; 2 wrong usage; 3 this could\n"
-	      "not be found out.\n",
-	      out);
-}
+static const char usage[] =
+"Usage: tlssf-probe [--json] [--connect HOST:PORT]\n"
+"Test on a loopback connection what kernel TLS can do on this\n"
+"machine, and print what to do about each missing feature. The\n"
+"test may make the kernel load its tls module.\n\n"
+"  -c, --connect HOST:PORT  also connect to a TLS server, and print\n"
+"                           whether this connection could be\n"
+"                           offloaded (encrypted by the kernel);\n"
+"                           the certificate is not verified, and\n"
+"                           no data is sent\n"
+"  -j, --json               print the results as a JSON object\n"
+"  -h, --help               print this and exit\n"
+"  -V, --version            print the version and exit\n\n"
+"Exit status: 0: kernel TLS is usable; 1: it is not usable; 2: wrong\n"
+"usage; 3: the test could not be done. With --connect, 0 and 1 mean\n"
+"that this connection could or could not be offloaded.\n";
 
-/* Options into *s: -1 to go on, else the exit status. */
-static int parse(int argc, char **argv, struct settings *s)
+/* Returns -1 if the program has to go on, else its exit status. */
+static int parse_options(int argc, char **argv, struct settings *s)
 {
 	static const struct option options[] = {
 		{ "connect", required_argument, NULL, 'c' },
@@ -57,25 +55,25 @@ static int parse(int argc, char **argv, struct settings *s)
 			s->json = true;
 			break;
 		case 'h':
-			usage(stdout);
+			fputs(usage, stdout);
 			return EXIT_SUCCESS;
 		case 'V':
 			printf("tlssf-probe %s\n", tlssf_version());
 			return EXIT_SUCCESS;
 		default:
-			usage(stderr);
+			fputs(usage, stderr);
 			return EXIT_USAGE;
 		}
 	}
 	if (optind == argc)
 		return -1;
-	fprintf(stderr, "tlssf-probe: no argument expected: %s\n",
+	fprintf(stderr, "tlssf-probe: unexpected argument: %s\n",
 		argv[optind]);
-	usage(stderr);
+	fputs(usage, stderr);
 	return EXIT_USAGE;
 }
 
-static bool usable(const struct tlssf_caps *caps)
+static bool any_cipher_usable(const struct tlssf_caps *caps)
 {
 	for (int c = 0; c < TLSSF_CIPHER_COUNT; c++)
 		if (caps->tls12[c].tx == TLSSF_YES ||
@@ -84,8 +82,8 @@ static bool usable(const struct tlssf_caps *caps)
 	return false;
 }
 
-/* A container seldom shows the modules of the kernel that it runs on. */
-static void look_at_kernel(struct report *r)
+/* Containers usually lack the /lib/modules of the kernel that they run on. */
+static void read_kernel_release(struct report *r)
 {
 	struct utsname name;
 	char path[sizeof(r->release) + 32];
@@ -98,7 +96,7 @@ static void look_at_kernel(struct report *r)
 	r->module_list = access(path, R_OK) == 0;
 }
 
-static int verdict(const struct report *r)
+static int exit_status(const struct report *r)
 {
 	if (r->conn.target) {
 		if (r->conn.error[0] != '\0')
@@ -114,13 +112,13 @@ int main(int argc, char **argv)
 {
 	static struct report r = { .caps = { .size = sizeof(r.caps) } };
 	struct settings s = { 0 };
-	int status = parse(argc, argv, &s);
+	int status = parse_options(argc, argv, &s);
 
 	if (status >= 0)
 		return status;
 	signal(SIGPIPE, SIG_IGN);
 	if (s.target && !probe_connect(&r.conn, s.target)) {
-		fprintf(stderr, "tlssf-probe: HOST:PORT expected: %s\n",
+		fprintf(stderr, "tlssf-probe: not HOST:PORT: %s\n",
 			s.target);
 		return EXIT_USAGE;
 	}
@@ -128,8 +126,8 @@ int main(int argc, char **argv)
 		perror("tlssf-probe");
 		return EXIT_UNKNOWN;
 	}
-	look_at_kernel(&r);
-	r.usable = usable(&r.caps);
+	read_kernel_release(&r);
+	r.usable = any_cipher_usable(&r.caps);
 	probe_remedies(&r);
 	if (s.json)
 		probe_print_json(&r);
@@ -139,5 +137,5 @@ int main(int argc, char **argv)
 		perror("tlssf-probe: standard output");
 		return EXIT_UNKNOWN;
 	}
-	return verdict(&r);
+	return exit_status(&r);
 }
