@@ -8,27 +8,31 @@
 
 #include <tlssf/tlssf.h>
 
-/* What hangs on each connection that a request has come from. */
+/* The module's state of a connection. */
 typedef struct {
 	ngx_connection_t *c;
-	struct tlssf_job job;	/* in flight while busy */
-	u_char *gathered;	/* its header, when that was in several bufs */
-	ngx_event_t retry;	/* for when the socket has no event to wait for */
-	ngx_msec_t stalled;	/* since when that has helped nothing, or 0 */
-	off_t bytes;		/* sent by libtlssf, all requests together */
-	unsigned busy:1;
-	unsigned kernel:1;	/* the kernel seals what is written */
-	unsigned taken:1;	/* or libtlssf does: it seals what SSL_write()
-				 * has sealed once more */
-	unsigned last:1;	/* the response ends with what was sent */
+	struct tlssf_job job;	/* valid while job_active is set */
+	u_char *copied_header;	/* the job's header, if it had several bufs */
+	ngx_event_t retry;	/* timer for when no socket event will come */
+	ngx_msec_t waiting_since;	/* time of the first retry without
+					 * progress, or 0 */
+	off_t sent_bytes;	/* sent by libtlssf, in all requests */
+	unsigned job_active:1;
+	unsigned kernel_encrypts:1;	/* the kernel has the keys */
+	unsigned keys_taken_over:1;	/* by libtlssf: data of SSL_write() is
+					 * then encrypted twice */
+	unsigned last_buf_seen:1;	/* nginx has passed the final buf */
 } ngx_http_tlssf_conn_t;
 
-/* The index of the state among the SSL's extra data. */
-extern int ngx_http_tlssf_index;
+/* Index of the state in the ex_data of an SSL. */
+extern int ngx_http_tlssf_ex_index;
 
-/* Make the state and put our send_chain in place of nginx's; NULL: no memory */
+/*
+ * Create the state and replace nginx's send_chain by the module's. Returns NULL
+ * if there is no memory.
+ */
 ngx_http_tlssf_conn_t *ngx_http_tlssf_attach(ngx_connection_t *c);
-/* NULL where there is none, or another module's send_chain is in its place */
+/* Returns NULL if the connection's send_chain is not the module's. */
 ngx_http_tlssf_conn_t *ngx_http_tlssf_conn(ngx_connection_t *c);
 
 #endif

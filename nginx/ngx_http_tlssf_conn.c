@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sending side of a connection: nginx hands over a chain of bufs, bytes in
- * memory and ranges of files, and wants back what could not be sent yet.
+ * The send_chain of a connection: nginx passes a chain of bufs, which are bytes
+ * in memory or ranges of files, and gets back the part that is not yet sent.
  *
- * What has no file in it is left to nginx, which gathers it into records of its
- * own. Bytes, the file behind them and the bytes behind that make one job of
- * libtlssf. A job that has begun is finished as it is, whatever nginx would ask
- * for meanwhile: its records may be sealed already.
+ * Chains without files are sent by nginx's own send_chain, which collects bytes
+ * into records. In chains with files, bytes, the file after them, and the bytes
+ * after the file become one job of libtlssf. Once a job has started, it is
+ * finished unchanged, whatever nginx passes in later calls, because some of its
+ * records may already be encrypted.
  */
 #include "ngx_http_tlssf.h"
 
-#define GATHER_MAX	16384	/* no more than one record */
+#define COPY_MAX	16384	/* plaintext of one record */
 #define JOB_MAX		(NGX_MAX_INT32_VALUE - ngx_pagesize)
 #define RETRY_READ_MS	10
 
-/* In c->buffered: the response has been sent, but not yet reached TCP. */
+/* Bit in c->buffered: records of the response are not yet in TCP. */
 #define TLSSF_BUFFERED	0x08
 
-int ngx_http_tlssf_index = -1;
+int ngx_http_tlssf_ex_index = -1;
 
 /* ---- waiting ---- */
 
-static void retry_now(ngx_event_t *ev)
+static void retry_send(ngx_event_t *ev)
 {
 	ngx_connection_t *c = ev->data;
 
@@ -30,24 +31,27 @@ static void retry_now(ngx_event_t *ev)
 }
 
 /*
- * nginx renews its send_timeout each time that it comes here, so where no event
- * of the socket brings it, we have to look at the clock.
+ * nginx restarts its send_timeout with each call of send_chain. When the calls
+ * come from our timer, send_timeout never expires, so check it here.
  */
-static ngx_int_t stalled_too_long(ngx_http_tlssf_conn_t *conn)
+static ngx_int_t send_timed_out(ngx_http_tlssf_conn_t *conn)
 {
 	ngx_http_request_t *r = conn->c->data;
 	ngx_http_core_loc_conf_t *clcf;
 
-	if (!conn->stalled) {
-		conn->stalled = ngx_current_msec ? ngx_current_msec : 1;
+	if (!conn->waiting_since) {
+		conn->waiting_since = ngx_current_msec ? ngx_current_msec : 1;
 		return 0;
 	}
 	clcf = ngx_http_get_module_loc_conf(r->main, ngx_http_core_module);
-	return ngx_current_msec - conn->stalled > clcf->send_timeout;
+	return ngx_current_msec - conn->waiting_since > clcf->send_timeout;
 }
 
-/* After WANT: NGX_AGAIN, or NGX_ERROR when the peer had its time. */
-static ngx_int_t wait_for(ngx_http_tlssf_conn_t *conn, int want)
+/*
+ * After TLSSF_WANT_READ or TLSSF_WANT_WRITE. Returns NGX_AGAIN, or NGX_ERROR
+ * after send_timeout.
+ */
+static ngx_int_t wait_after_want(ngx_http_tlssf_conn_t *conn, int want)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 	ngx_connection_t *c = conn->c;
@@ -59,10 +63,10 @@ static ngx_int_t wait_for(ngx_http_tlssf_conn_t *conn, int want)
 	if (want == TLSSF_WANT_READ && !ms)
 		ms = RETRY_READ_MS;
 	if (!ms) {
-		conn->stalled = 0;
+		conn->waiting_since = 0;
 		return NGX_AGAIN;
 	}
-	if (stalled_too_long(conn)) {
+	if (send_timed_out(conn)) {
 		ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
 			      "client timed out");
 		c->timedout = 1;
@@ -78,17 +82,20 @@ static ngx_uint_t log_level(int reason)
 {
 	switch (reason) {
 	case TLSSF_REASON_PEER_GONE:
-	case TLSSF_REASON_REKEY:	/* what peers do is no news */
+	case TLSSF_REASON_REKEY:	/* any peer may send a KeyUpdate */
 	case TLSSF_REASON_KEY_LIMIT:
 	case TLSSF_REASON_TLS:
-	case TLSSF_REASON_PENDING_WRITE: /* a ticket, to a peer that had gone:
-					  * the handshake forgives that */
+	/*
+	 * The peer closed before it got its session ticket: OpenSSL ignores the
+	 * error in the handshake, but the write of the ticket stays unfinished.
+	 */
+	case TLSSF_REASON_PENDING_WRITE:
 		return NGX_LOG_INFO;
 	}
 	return NGX_LOG_CRIT;
 }
 
-static ngx_int_t failed(ngx_http_tlssf_conn_t *conn, const char *call)
+static ngx_int_t log_failure(ngx_http_tlssf_conn_t *conn, const char *call)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 	ngx_err_t err = ngx_errno;
@@ -104,32 +111,35 @@ static ngx_int_t failed(ngx_http_tlssf_conn_t *conn, const char *call)
 	return NGX_ERROR;
 }
 
-/* ---- making a job of a chain ---- */
+/* ---- building a job from a chain ---- */
 
-static int only_in_file(const ngx_buf_t *b)
+static int is_file_only(const ngx_buf_t *b)
 {
 	return b->in_file && !ngx_buf_in_memory(b);
 }
 
-static ngx_chain_t *next_real(ngx_chain_t *in)
+static ngx_chain_t *skip_special_bufs(ngx_chain_t *in)
 {
 	while (in && ngx_buf_special(in->buf))
 		in = in->next;
 	return in;
 }
 
-/* Several bufs in memory become one. Returns the first that is not in it. */
-static ngx_chain_t *gather(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
-			   size_t limit)
+/*
+ * Copy several bufs in memory to one header. Returns the first buf that is not
+ * completely copied.
+ */
+static ngx_chain_t *copy_header(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
+				size_t limit)
 {
 	struct tlssf_job *job = &conn->job;
 	u_char *to;
 
-	conn->gathered = ngx_alloc(limit, conn->c->log);
-	if (!conn->gathered)
+	conn->copied_header = ngx_alloc(limit, conn->c->log);
+	if (!conn->copied_header)
 		return NGX_CHAIN_ERROR;
-	to = conn->gathered;
-	for (; in && limit && !only_in_file(in->buf); in = in->next) {
+	to = conn->copied_header;
+	for (; in && limit && !is_file_only(in->buf); in = in->next) {
 		size_t n;
 
 		if (ngx_buf_special(in->buf))
@@ -140,23 +150,26 @@ static ngx_chain_t *gather(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
 		if (in->buf->pos + n < in->buf->last)
 			break;
 	}
-	job->header = conn->gathered;
-	job->header_len = to - conn->gathered;
+	job->header = conn->copied_header;
+	job->header_len = to - conn->copied_header;
 	return in;
 }
 
-/* Bytes in memory before the file: one buf where it lies, several copied. */
-static ngx_chain_t *take_header(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
-				off_t limit)
+/*
+ * Set the job's header to the bytes in memory before the file: a single buf is
+ * used in place, several are copied. Returns the first buf after the header.
+ */
+static ngx_chain_t *set_job_header(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
+				   off_t limit)
 {
 	struct tlssf_job *job = &conn->job;
-	ngx_chain_t *next = next_real(in->next);
+	ngx_chain_t *next = skip_special_bufs(in->next);
 	size_t n;
 
-	if (only_in_file(in->buf))
+	if (is_file_only(in->buf))
 		return in;
-	if (next && !only_in_file(next->buf))
-		return gather(conn, in, ngx_min(limit, GATHER_MAX));
+	if (next && !is_file_only(next->buf))
+		return copy_header(conn, in, ngx_min(limit, COPY_MAX));
 	n = in->buf->last - in->buf->pos;
 	job->header = in->buf->pos;
 	job->header_len = ngx_min((off_t)n, limit);
@@ -171,49 +184,49 @@ static ngx_int_t make_job(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
 
 	ngx_memzero(job, sizeof(*job));
 	job->size = sizeof(*job);
-	job->then_flush = conn->last;
-	in = take_header(conn, in, limit);
+	job->then_flush = conn->last_buf_seen;
+	in = set_job_header(conn, in, limit);
 	if (in == NGX_CHAIN_ERROR)
 		return NGX_ERROR;
 	limit -= job->header_len;
-	if (in && limit > 0 && only_in_file(in->buf)) {
+	if (in && limit > 0 && is_file_only(in->buf)) {
 		job->fd = in->buf->file->fd;
 		job->off = in->buf->file_pos;
-		job->file_known = 1;	/* nginx has opened and measured it */
+		job->file_known = 1;	/* nginx has checked the file */
 		job->file_len = ngx_chain_coalesce_file(&in, limit);
 		limit -= job->file_len;
-		in = next_real(in);
-		n = in && !only_in_file(in->buf) ?
+		in = skip_special_bufs(in);
+		n = in && !is_file_only(in->buf) ?
 		    in->buf->last - in->buf->pos : 0;
-		if (n && (off_t)n <= limit && n <= GATHER_MAX) {
+		if (n && (off_t)n <= limit && n <= COPY_MAX) {
 			job->trailer = in->buf->pos;
 			job->trailer_len = n;
 		}
 	}
-	conn->busy = 1;
+	conn->job_active = 1;
 	return NGX_OK;
 }
 
 /* ---- sending ---- */
 
-/* Who seals now? Asked once a job, until that can change no more. */
-static void look_at_keys(ngx_http_tlssf_conn_t *conn)
+/* Called after each job, until the kernel or libtlssf has the keys. */
+static void update_key_owner(ngx_http_tlssf_conn_t *conn)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 
-	if (conn->taken || conn->kernel)
+	if (conn->keys_taken_over || conn->kernel_encrypts)
 		return;
 	tlssf_status(conn->c->ssl->connection, &st);
-	conn->kernel = st.kernel_tx;
-	conn->taken = st.takeover;
+	conn->kernel_encrypts = st.kernel_tx;
+	conn->keys_taken_over = st.takeover;
 }
 
 static void end_job(ngx_http_tlssf_conn_t *conn)
 {
-	conn->busy = 0;
-	if (conn->gathered)
-		ngx_free(conn->gathered);
-	conn->gathered = NULL;
+	conn->job_active = 0;
+	if (conn->copied_header)
+		ngx_free(conn->copied_header);
+	conn->copied_header = NULL;
 }
 
 static ngx_int_t run_job(ngx_http_tlssf_conn_t *conn, ngx_chain_t **in)
@@ -223,46 +236,49 @@ static ngx_int_t run_job(ngx_http_tlssf_conn_t *conn, ngx_chain_t **in)
 	off_t n = conn->job.done - before;
 
 	conn->c->sent += n;
-	conn->bytes += n;
+	conn->sent_bytes += n;
 	if (n) {
-		conn->stalled = 0;
+		conn->waiting_since = 0;
 		*in = ngx_chain_update_sent(*in, n);
 	}
 	if (r == TLSSF_ERROR)
-		return failed(conn, "tlssf_send_job()");
+		return log_failure(conn, "tlssf_send_job()");
 	if (r)
-		return wait_for(conn, r);
+		return wait_after_want(conn, r);
 	end_job(conn);
-	look_at_keys(conn);
+	update_key_owner(conn);
 	return NGX_OK;
 }
 
 /*
- * Bytes in memory only, and nobody seals them twice: nginx's own way. So is the
- * rest of what went this way before.
+ * nginx's own send_chain sends chains without files, and what it has buffered
+ * earlier. Exceptions: a job is unfinished, or libtlssf has taken over the
+ * keys, because data of SSL_write() is then encrypted twice.
  */
-static int for_nginx(const ngx_http_tlssf_conn_t *conn, const ngx_chain_t *in)
+static int nginx_can_send(const ngx_http_tlssf_conn_t *conn,
+			  const ngx_chain_t *in)
 {
-	if (conn->busy || conn->taken)
+	if (conn->job_active || conn->keys_taken_over)
 		return 0;
 	for (; in; in = in->next) {
-		if (only_in_file(in->buf))
+		if (is_file_only(in->buf))
 			return 0;
 	}
 	return 1;
 }
 
-static ngx_chain_t *by_nginx(ngx_connection_t *c, ngx_chain_t *in, off_t limit)
+static ngx_chain_t *send_by_nginx(ngx_connection_t *c, ngx_chain_t *in,
+				  off_t limit)
 {
 	unsigned sendfile = c->ssl->sendfile;
 
-	c->ssl->sendfile = 0;	/* what is in memory is sent from there */
+	c->ssl->sendfile = 0;	/* the chain has no files */
 	in = ngx_ssl_send_chain(c, in, limit);
 	c->ssl->sendfile = sendfile;
 	return in;
 }
 
-static int ends_response(const ngx_chain_t *in)
+static int has_last_buf(const ngx_chain_t *in)
 {
 	for (; in; in = in->next) {
 		if (in->buf->last_buf)
@@ -280,8 +296,8 @@ static ngx_int_t run_jobs(ngx_http_tlssf_conn_t *conn, ngx_chain_t **in,
 	while (rc == NGX_OK) {
 		off_t left = limit - (conn->c->sent - start);
 
-		if (!conn->busy) {
-			*in = next_real(*in);
+		if (!conn->job_active) {
+			*in = skip_special_bufs(*in);
 			if (!*in || left <= 0)
 				break;
 			if (make_job(conn, *in, left) != NGX_OK)
@@ -292,14 +308,14 @@ static ngx_int_t run_jobs(ngx_http_tlssf_conn_t *conn, ngx_chain_t **in,
 	return rc;
 }
 
-/* What nginx has gathered for a record of its own goes first. */
-static ngx_chain_t *by_libtlssf(ngx_http_tlssf_conn_t *conn, ngx_chain_t *in,
-				off_t limit)
+/* First flush the bytes that nginx has collected for a record. */
+static ngx_chain_t *send_by_libtlssf(ngx_http_tlssf_conn_t *conn,
+				     ngx_chain_t *in, off_t limit)
 {
 	ngx_connection_t *c = conn->c;
 
 	if (c->buffered & NGX_SSL_BUFFERED &&
-	    by_nginx(c, NULL, 0) == NGX_CHAIN_ERROR)
+	    send_by_nginx(c, NULL, 0) == NGX_CHAIN_ERROR)
 		return NGX_CHAIN_ERROR;
 	if (c->buffered & NGX_SSL_BUFFERED)
 		return in;
@@ -317,25 +333,26 @@ static int will_close(const ngx_connection_t *c)
 }
 
 /*
- * Records may wait in the kernel above TCP, and close() throws them away. Once
- * the response is called sent, nginx may close at any time; so first they have
- * to be in TCP, and close_notify with them if nginx is going to close now.
+ * With kernel TLS, records can be queued above TCP, and close() discards them.
+ * After the response counts as sent, nginx may call close() at any time. So
+ * first wait until all records are in TCP, including close_notify if nginx is
+ * about to close the connection.
  */
-static ngx_int_t finish(ngx_http_tlssf_conn_t *conn)
+static ngx_int_t flush_response(ngx_http_tlssf_conn_t *conn)
 {
 	ngx_connection_t *c = conn->c;
 	int r = will_close(c) ? tlssf_shutdown(c->ssl->connection)
 			      : tlssf_flush(c->ssl->connection);
 
 	if (r == TLSSF_ERROR)
-		return failed(conn, "tlssf_flush()");
+		return log_failure(conn, "tlssf_flush()");
 	if (r) {
 		c->buffered |= TLSSF_BUFFERED;
-		return wait_for(conn, r);
+		return wait_after_want(conn, r);
 	}
 	c->buffered &= ~TLSSF_BUFFERED;
-	conn->last = 0;
-	conn->stalled = 0;
+	conn->last_buf_seen = 0;
+	conn->waiting_since = 0;
 	return NGX_OK;
 }
 
@@ -343,7 +360,7 @@ static ngx_chain_t *send_chain(ngx_connection_t *c, ngx_chain_t *in,
 			       off_t limit)
 {
 	ngx_http_tlssf_conn_t *conn =
-		SSL_get_ex_data(c->ssl->connection, ngx_http_tlssf_index);
+		SSL_get_ex_data(c->ssl->connection, ngx_http_tlssf_ex_index);
 
 	if (!c->write->ready)
 		return in;
@@ -351,30 +368,30 @@ static ngx_chain_t *send_chain(ngx_connection_t *c, ngx_chain_t *in,
 		ngx_del_timer(&conn->retry);
 	if (limit == 0 || limit > (off_t)JOB_MAX)
 		limit = JOB_MAX;
-	if (ends_response(in))
-		conn->last = 1;
-	if (!conn->busy && !(c->buffered & NGX_SSL_BUFFERED))
-		in = next_real(in);
+	if (has_last_buf(in))
+		conn->last_buf_seen = 1;
+	if (!conn->job_active && !(c->buffered & NGX_SSL_BUFFERED))
+		in = skip_special_bufs(in);
 	if (!in && !(c->buffered & NGX_SSL_BUFFERED))
-		;	/* an end without bytes, or a flush that goes on */
-	else if (for_nginx(conn, in))
-		in = by_nginx(c, in, limit);
+		;	/* no bytes to send; flush_response() may follow */
+	else if (nginx_can_send(conn, in))
+		in = send_by_nginx(c, in, limit);
 	else
-		in = by_libtlssf(conn, in, limit);
+		in = send_by_libtlssf(conn, in, limit);
 	if (in == NGX_CHAIN_ERROR)
 		return in;
-	if (in || c->buffered & NGX_SSL_BUFFERED || !conn->last)
+	if (in || c->buffered & NGX_SSL_BUFFERED || !conn->last_buf_seen)
 		return in;
-	if (!conn->kernel)
-		conn->last = 0;
-	else if (finish(conn) == NGX_ERROR)
+	if (!conn->kernel_encrypts)
+		conn->last_buf_seen = 0;
+	else if (flush_response(conn) == NGX_ERROR)
 		return NGX_CHAIN_ERROR;
 	return NULL;
 }
 
-/* ---- life ---- */
+/* ---- attaching to a connection ---- */
 
-static void detach(void *data)
+static void conn_cleanup(void *data)
 {
 	ngx_http_tlssf_conn_t *conn = data;
 
@@ -385,8 +402,9 @@ static void detach(void *data)
 
 ngx_http_tlssf_conn_t *ngx_http_tlssf_conn(ngx_connection_t *c)
 {
-	return c->send_chain == send_chain ?
-	       SSL_get_ex_data(c->ssl->connection, ngx_http_tlssf_index) : NULL;
+	if (c->send_chain != send_chain)
+		return NULL;
+	return SSL_get_ex_data(c->ssl->connection, ngx_http_tlssf_ex_index);
 }
 
 ngx_http_tlssf_conn_t *ngx_http_tlssf_attach(ngx_connection_t *c)
@@ -395,16 +413,16 @@ ngx_http_tlssf_conn_t *ngx_http_tlssf_attach(ngx_connection_t *c)
 	ngx_pool_cleanup_t *cln = ngx_pool_cleanup_add(c->pool, 0);
 
 	if (!conn || !cln || !SSL_set_ex_data(c->ssl->connection,
-					      ngx_http_tlssf_index, conn))
+					      ngx_http_tlssf_ex_index, conn))
 		return NULL;
 	conn->c = c;
-	conn->kernel = c->ssl->sendfile;
-	conn->retry.handler = retry_now;
+	conn->kernel_encrypts = c->ssl->sendfile;
+	conn->retry.handler = retry_send;
 	conn->retry.data = c;
 	conn->retry.log = c->log;
-	cln->handler = detach;
+	cln->handler = conn_cleanup;
 	cln->data = conn;
 	c->send_chain = send_chain;
-	c->need_last_buf = 1;	/* the end of a response, bytes or none */
+	c->need_last_buf = 1;	/* call send_chain for an empty last buf, too */
 	return conn;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * nginx serves files over HTTPS through libtlssf.
+ * An nginx module that sends files over HTTPS through libtlssf.
  *
- * nginx decides early, and in one place, that what goes over TLS has to be in
- * memory. A handler in the first phase of a request takes that back, and a
- * header filter, which knows the location and the response, decides anew. The
- * sending is in ngx_http_tlssf_conn.c.
+ * At the start of a request on a TLS connection, nginx requires that the
+ * response is read into memory. A handler in the POST_READ phase removes this
+ * requirement, and a header filter, which knows the location and the response,
+ * sets it again for responses that nginx shall send itself. The code that sends
+ * is in ngx_http_tlssf_conn.c.
  */
 #include "ngx_http_tlssf.h"
 
@@ -16,60 +17,62 @@ extern ngx_module_t ngx_http_tlssf_module;
 enum { MODE_OFF, MODE_AUTO, MODE_ON };
 
 /*
- * Smaller responses, while nobody has the keys: nginx reads and seals them with
- * the header in one record, and nothing is cheaper.
+ * With "tlssf auto", nginx sends smaller responses itself as long as OpenSSL
+ * has the keys: nginx puts header and file into one record, and libtlssf would
+ * not be faster.
  */
-#define WORTH_IT	(32 << 10)
+#define AUTO_MIN_LENGTH	(32 << 10)
 
 typedef struct {
-	ngx_flag_t kernel;	/* tlssf_kernel */
-	ngx_uint_t used;	/* a location has another mode than off */
-	ngx_uint_t wanted;	/* a location has the mode on */
+	ngx_flag_t kernel;	/* directive tlssf_kernel */
+	ngx_uint_t any_enabled;	/* a location has the mode auto or on */
+	ngx_uint_t any_on;	/* a location has the mode on */
 } srv_conf_t;
 
 typedef struct {
-	ngx_uint_t mode;	/* tlssf */
+	ngx_uint_t mode;	/* directive tlssf */
 } loc_conf_t;
 
-/* What a request's variables are made of. */
+/* State of a request, for the variables. */
 typedef struct {
-	const char *why;	/* left to nginx, because; or NULL */
-	off_t before;		/* the connection's bytes, at its beginning */
+	const char *why;	/* why nginx sends the response, or NULL */
+	off_t bytes_before;	/* sent_bytes at the start of the response */
 } request_ctx_t;
 
-/* What the machine can do: probed when the configuration is read. */
+/* The capabilities of this machine, probed when the configuration is read. */
 static struct tlssf_caps caps;
 
 static ngx_http_output_header_filter_pt next_header_filter;
 
-/* ---- the way of a response ---- */
+/* ---- who sends a response ---- */
 
-/* nginx says that early data is over before the handshake is. */
+/* nginx clears in_early before the handshake is finished, so check both. */
 static int is_early(const ngx_connection_t *c)
 {
 	return c->ssl->in_early || !SSL_is_init_finished(c->ssl->connection);
 }
 
-/* Files may stay files, until the header filter knows better. */
+/* Leave files in files until the header filter decides. */
 static ngx_int_t post_read(ngx_http_request_t *r)
 {
 	ngx_connection_t *c = r->connection;
 	srv_conf_t *conf = ngx_http_get_module_srv_conf(r,
 							ngx_http_tlssf_module);
 
-	if (c->ssl && conf->used && r->http_version < NGX_HTTP_VERSION_20 &&
-	    !is_early(c))
+	if (c->ssl && conf->any_enabled && !is_early(c) &&
+	    r->http_version < NGX_HTTP_VERSION_20)
 		r->main_filter_need_in_memory = 0;
 	return NGX_DECLINED;
 }
 
-static int nginx_seals(const ngx_connection_t *c,
-		       const ngx_http_tlssf_conn_t *conn)
+static int nginx_encrypts(const ngx_connection_t *c,
+			  const ngx_http_tlssf_conn_t *conn)
 {
-	return !c->ssl->sendfile && (!conn || (!conn->kernel && !conn->taken));
+	return !c->ssl->sendfile &&
+	       (!conn || (!conn->kernel_encrypts && !conn->keys_taken_over));
 }
 
-/* Why nginx's own way is better for this response, or NULL. */
+/* Returns why nginx has to send this response itself, or NULL. */
 static const char *why_nginx(ngx_http_request_t *r,
 			     const ngx_http_tlssf_conn_t *conn)
 {
@@ -94,7 +97,7 @@ static const char *why_nginx(ngx_http_request_t *r,
 		return "sendfile_off";
 	if (clcf->aio)
 		return "aio";
-	if (len >= 0 && len < WORTH_IT && nginx_seals(c, conn))
+	if (len >= 0 && len < AUTO_MIN_LENGTH && nginx_encrypts(c, conn))
 		return "small";
 	return NULL;
 }
@@ -121,12 +124,12 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
 			return NGX_ERROR;
 		ngx_http_set_ctx(r->main, ctx, ngx_http_tlssf_module);
 		ctx->why = NULL;
-		ctx->before = conn ? conn->bytes : 0;
+		ctx->bytes_before = conn ? conn->sent_bytes : 0;
 	}
 	if (r == r->main)
 		ctx->why = why;
 	if (!why)
-		c->sendfile = 1;	/* leave files in files */
+		c->sendfile = 1;	/* pass files to send_chain as files */
 	else if (!c->ssl->sendfile)
 		r->main_filter_need_in_memory = 1;
 	return next_header_filter(r);
@@ -134,7 +137,7 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
 
 /* ---- variables ---- */
 
-static ngx_int_t set_text(ngx_http_variable_value_t *v, const char *text)
+static ngx_int_t set_variable(ngx_http_variable_value_t *v, const char *text)
 {
 	v->data = (u_char *)text;
 	v->len = ngx_strlen(text);
@@ -144,7 +147,10 @@ static ngx_int_t set_text(ngx_http_variable_value_t *v, const char *text)
 	return NGX_OK;
 }
 
-/* Bytes of this response that libtlssf has sent; -1: no TLS, no response. */
+/*
+ * Returns how many bytes of this response libtlssf has sent; -1 if there is no
+ * response yet or no TLS.
+ */
 static off_t bytes_of(ngx_http_request_t *r, const request_ctx_t **out)
 {
 	const ngx_http_tlssf_conn_t *conn;
@@ -155,13 +161,13 @@ static off_t bytes_of(ngx_http_request_t *r, const request_ctx_t **out)
 	if (!ctx || !r->connection->ssl)
 		return -1;
 	conn = ngx_http_tlssf_conn(r->connection);
-	return conn ? conn->bytes - ctx->before : 0;
+	return conn ? conn->sent_bytes - ctx->bytes_before : 0;
 }
 
 enum { METHOD, REASON };
 
-/* The word that `data` names. */
-static ngx_int_t word_variable(ngx_http_request_t *r,
+/* $tlssf_method or $tlssf_reason, as `data` says. */
+static ngx_int_t name_variable(ngx_http_request_t *r,
 			       ngx_http_variable_value_t *v, uintptr_t data)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
@@ -172,13 +178,13 @@ static ngx_int_t word_variable(ngx_http_request_t *r,
 	if (bytes < 0)
 		return NGX_OK;
 	if (bytes == 0 && data == METHOD)
-		return set_text(v, "nginx");
+		return set_variable(v, "nginx");
 	if (bytes == 0)
-		return set_text(v, ctx->why ? ctx->why : "in_memory");
+		return set_variable(v, ctx->why ? ctx->why : "in_memory");
 	tlssf_status(r->connection->ssl->connection, &st);
-	return set_text(v, data == METHOD ?
-			tlssf_method_name(st.method) :
-			tlssf_reason_name(st.error ? st.error : st.reason));
+	return set_variable(v, data == METHOD ?
+			    tlssf_method_name(st.method) :
+			    tlssf_reason_name(st.error ? st.error : st.reason));
 }
 
 static ngx_int_t bytes_variable(ngx_http_request_t *r,
@@ -201,9 +207,9 @@ static ngx_int_t bytes_variable(ngx_http_request_t *r,
 }
 
 static ngx_http_variable_t variables[] = {
-	{ ngx_string("tlssf_method"), NULL, word_variable, METHOD,
+	{ ngx_string("tlssf_method"), NULL, name_variable, METHOD,
 	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
-	{ ngx_string("tlssf_reason"), NULL, word_variable, REASON,
+	{ ngx_string("tlssf_reason"), NULL, name_variable, REASON,
 	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
 	{ ngx_string("tlssf_bytes"), NULL, bytes_variable, 0,
 	  NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -259,8 +265,8 @@ static char *merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 	loc_conf_t *prev = parent, *conf = child;
 
 	ngx_conf_merge_uint_value(conf->mode, prev->mode, MODE_AUTO);
-	srv->used |= conf->mode != MODE_OFF;
-	srv->wanted |= conf->mode == MODE_ON;
+	srv->any_enabled |= conf->mode != MODE_OFF;
+	srv->any_on |= conf->mode == MODE_ON;
 	return NGX_CONF_OK;
 }
 
@@ -284,9 +290,9 @@ static ngx_command_t commands[] = {
 	ngx_null_command
 };
 
-/* ---- the beginning ---- */
+/* ---- start ---- */
 
-static int kernel_can(void)
+static int kernel_tls_works(void)
 {
 	return caps.ulp == TLSSF_ULP_LOADED;
 }
@@ -299,13 +305,13 @@ static const char *why_no_kernel(void)
 	case TLSSF_ULP_NOT_LOADED:
 		return tlssf_reason_text(TLSSF_REASON_ULP_NOT_LOADED);
 	}
-	return "it could not be tried: no loopback network";
+	return "the test could not be done: no loopback network";
 }
 
 /*
- * OpenSSL's own kernel TLS only where ssl_conf_command asks for it: it gives
- * the kernel the receiving side as well, of which nginx's plain recv() in a
- * lingering close knows nothing. libtlssf's takes the sending side alone.
+ * OpenSSL's own kernel TLS stays off unless ssl_conf_command enables it. It
+ * also makes the kernel decrypt, and recv() in nginx's lingering close then
+ * fails at an alert. With libtlssf's kernel TLS the kernel only encrypts.
  */
 static ngx_int_t init_server(ngx_conf_t *cf, SSL_CTX *ctx,
 			     const srv_conf_t *conf)
@@ -315,27 +321,27 @@ static ngx_int_t init_server(ngx_conf_t *cf, SSL_CTX *ctx,
 		.method = conf->kernel ? TLSSF_METHOD_AUTO
 				       : TLSSF_METHOD_USERSPACE,
 		.max_per_call = NGX_MAX_INT32_VALUE,
-		/* nginx ends a write before it begins another */
+		/* allowed: nginx never leaves an SSL_write() unfinished */
 		.attach_late = 1,
 	};
-	int asked = (SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS) != 0;
+	int had_ktls = (SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS) != 0;
 
 	if (tlssf_ctx_init(ctx, &o) == TLSSF_ERROR) {
 		ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
 				   "tlssf_ctx_init() failed");
 		return NGX_ERROR;
 	}
-	if (!asked)
+	if (!had_ktls)
 		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS);
-	if (conf->wanted && !conf->kernel)
+	if (conf->any_on && !conf->kernel)
 		ngx_log_error(NGX_LOG_WARN, cf->log, 0,
 			      "\"tlssf on\" in a server with "
-			      "\"tlssf_kernel off\": its files are sealed in "
-			      "user space");
+			      "\"tlssf_kernel off\": its files are encrypted "
+			      "in user space");
 	return NGX_OK;
 }
 
-static ngx_int_t init_servers(ngx_conf_t *cf, ngx_uint_t *wanted)
+static ngx_int_t init_servers(ngx_conf_t *cf, ngx_uint_t *any_on)
 {
 	ngx_http_core_main_conf_t *cmcf =
 		ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
@@ -349,11 +355,11 @@ static ngx_int_t init_servers(ngx_conf_t *cf, ngx_uint_t *wanted)
 							 ngx_http_tlssf_module);
 		ssl = ngx_http_conf_get_module_srv_conf(cscf[i],
 							ngx_http_ssl_module);
-		if (!conf->used || !ssl->ssl.ctx)
+		if (!conf->any_enabled || !ssl->ssl.ctx)
 			continue;
 		if (init_server(cf, ssl->ssl.ctx, conf) != NGX_OK)
 			return NGX_ERROR;
-		*wanted |= conf->wanted && conf->kernel;
+		*any_on |= conf->any_on && conf->kernel;
 	}
 	return NGX_OK;
 }
@@ -373,30 +379,30 @@ static ngx_int_t add_handler(ngx_conf_t *cf)
 
 static ngx_int_t init(ngx_conf_t *cf)
 {
-	ngx_uint_t wanted = 0;
+	ngx_uint_t any_on = 0;
 
-	if (ngx_http_tlssf_index < 0)
-		ngx_http_tlssf_index =
+	if (ngx_http_tlssf_ex_index < 0)
+		ngx_http_tlssf_ex_index =
 			SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	if (ngx_http_tlssf_index < 0 || add_handler(cf) != NGX_OK)
+	if (ngx_http_tlssf_ex_index < 0 || add_handler(cf) != NGX_OK)
 		return NGX_ERROR;
 	next_header_filter = ngx_http_top_header_filter;
 	ngx_http_top_header_filter = header_filter;
 
 	caps.size = sizeof(caps);
 	if (tlssf_probe(&caps) == TLSSF_ERROR ||
-	    init_servers(cf, &wanted) != NGX_OK)
+	    init_servers(cf, &any_on) != NGX_OK)
 		return NGX_ERROR;
-	if (wanted && !kernel_can())
+	if (any_on && !kernel_tls_works())
 		ngx_log_error(NGX_LOG_WARN, cf->log, 0,
 			      "\"tlssf on\", but the kernel cannot seal: %s; "
-			      "files are sealed in user space",
+			      "files are encrypted in user space",
 			      why_no_kernel());
 	return NGX_OK;
 }
 
-static u_char *list_ciphers(u_char *to, u_char *end, const char *version,
-			    const struct tlssf_cap *cap)
+static u_char *print_ciphers(u_char *to, u_char *end, const char *version,
+			     const struct tlssf_cap *cap)
 {
 	int i;
 
@@ -409,16 +415,16 @@ static u_char *list_ciphers(u_char *to, u_char *end, const char *version,
 	return to;
 }
 
-/* Said once, when the log that was configured is open. */
-static ngx_int_t tell(ngx_cycle_t *cycle)
+/* Write one line to the error log when the configured log is open. */
+static ngx_int_t log_capabilities(ngx_cycle_t *cycle)
 {
 	u_char text[NGX_MAX_ERROR_STR], *end = text + sizeof(text), *p = text;
 
 	if (!caps.size)		/* no http block */
 		return NGX_OK;
-	if (kernel_can()) {
-		p = list_ciphers(p, end, "TLSv1.2", caps.tls12);
-		p = list_ciphers(p, end, "TLSv1.3", caps.tls13);
+	if (kernel_tls_works()) {
+		p = print_ciphers(p, end, "TLSv1.2", caps.tls12);
+		p = print_ciphers(p, end, "TLSv1.3", caps.tls13);
 		p = ngx_slprintf(p, end, "; KeyUpdate: %s",
 				 caps.rekey == TLSSF_YES ? "yes" : "no");
 	} else {
@@ -426,7 +432,8 @@ static ngx_int_t tell(ngx_cycle_t *cycle)
 	}
 	ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
 		      "libtlssf %s, %s, kernel TLS %s%*s", tlssf_version(),
-		      caps.library, kernel_can() ? "works" : "is impossible",
+		      caps.library,
+		      kernel_tls_works() ? "works" : "is impossible",
 		      (size_t)(p - text), text);
 	return NGX_OK;
 }
@@ -448,7 +455,7 @@ ngx_module_t ngx_http_tlssf_module = {
 	commands,
 	NGX_HTTP_MODULE,
 	NULL,		/* init master */
-	tell,		/* init module */
+	log_capabilities,	/* init module */
 	NULL,		/* init process */
 	NULL,		/* init thread */
 	NULL,		/* exit thread */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Directives, their mistakes, variables, what the log says at start.
+# Directives, invalid configurations, variables, and the notice in the log at
+# start.
 use strict;
 use warnings;
 use FindBin;
@@ -9,7 +10,7 @@ use Test::More;
 
 plan skip_all => 'the module is not loaded' unless $Nginx::module;
 
-# refused(NAME, SERVER, MESSAGE): nginx -t says no, and why.
+# refused(NAME, SERVER, MESSAGE): nginx -t fails with that message.
 sub refused {
 	my ($name, $server, $message) = @_;
 	my ($status, $out) = Nginx->new(server => $server)->check_config;
@@ -27,7 +28,8 @@ refused('kernel in a location', 'location / { tlssf_kernel off; }',
 refused('tlssf in if', 'if ($args) { tlssf on; }',
 	qr/"tlssf" directive is not allowed here/);
 
-# accepted(NAME, MODE, SERVER, WARNING): and says that, or nothing.
+# accepted(NAME, MODE, SERVER, WARNING): nginx -t succeeds with that warning, or
+# without any output.
 sub accepted {
 	my ($name, $mode, $server, $warning) = @_;
 	my ($status, $out) = Nginx->new(mode => $mode, server => $server)
@@ -64,14 +66,14 @@ $t->start;
 my $notice = $Nginx::guest ?
 	qr/kernel TLS works; TLSv1\.2:.*AES.*; TLSv1\.3:.*KeyUpdate: (yes|no)/ :
 	qr/kernel TLS is impossible: .*/;
-# Ports are open before it is written.
+# nginx opens its ports before it writes the notice.
 my $said = $t->wait_for(sub { $t->read_log('error.log') =~ /(.*libtlssf .*\n)/
 	&& $1; });
 like($said,
 	qr/\[notice\] .*: libtlssf \d+\.\d+\.\d+, OpenSSL 3\.\S+ .*, $notice/,
 	'the notice at start');
 
-# The library in the module brings no second libssl into the process.
+# The module must not load a second libssl into the process.
 open(my $maps, '<', "/proc/$t->{pid}/maps") or die $!;
 my %libssl = map { m{(/\S*libssl\S*)} ? ($1 => 1) : () } <$maps>;
 is(scalar(keys %libssl), 1, 'one libssl: ' . join ' ', keys %libssl);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# curl: whole files, ranges, downloads that stop and are resumed.
+# curl: whole files, ranges, interrupted and resumed downloads.
 use strict;
 use warnings;
 use FindBin;
@@ -14,7 +14,7 @@ my $small = $t->file('small', bytes_of(7000, 'small'));
 $t->start;
 
 my $got = "$t->{dir}/got";
-# --http1.1: the ranges and connections of that; the rest is in http2.t
+# HTTP/1.1 only; http2.t tests HTTP/2
 my $curl = "curl -sSk --http1.1 --max-time $Nginx::patience";
 my $url = "https://127.0.0.1:$t->{port}";
 
@@ -46,7 +46,7 @@ for my $version ('--tls-max 1.2', '--tlsv1.3') {
 			"$version: range $spec: bytes");
 	}
 
-	# its reader goes away: whatever has come until then stays
+	# interrupt: the reader of the pipe exits after $part bytes
 	for my $part (1, 100000, 1500000) {
 		system("$c $url/big 2>>$t->{dir}/logs/curl | " .
 			"head -c $part >$got");
@@ -57,7 +57,7 @@ for my $version ('--tls-max 1.2', '--tlsv1.3') {
 		ok(got() eq $big, "$version: then it is whole");
 	}
 
-	# on one connection, in this order
+	# several files on one connection
 	my @order = qw(big small small big small);
 	is(`$c -w '%{stderr}%{num_connects} ' \\
 		@{[map { "$url/$_" } @order]} 2>&1 >$got`, '1 0 0 0 0 ',

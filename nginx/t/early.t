@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Early data (0-RTT), by openssl s_client: a request in it, and a file back.
+# Early data (0-RTT): openssl s_client sends a request in early data and gets a
+# file.
 use strict;
 use warnings;
 use FindBin;
@@ -17,8 +18,9 @@ my $large = $t->file('large', bytes_of(600000));
 my $dir = $t->{dir};
 $t->start;
 
-# Between client and server, for one connection: BETWEEN(BY_CLIENT, BYTES, CLIENT,
-# SERVER) hands on what comes. Returns the port, and the process to end.
+# relay(BETWEEN): a process that relays one connection between client and
+# server. It calls BETWEEN(FROM_CLIENT, BYTES, CLIENT, SERVER), which has to
+# forward the bytes. Returns the relay's port and its process ID.
 sub relay {
 	my ($between) = @_;
 	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
@@ -39,10 +41,10 @@ sub relay {
 	POSIX::_exit(1);
 }
 
-# A client that is slow to complete its handshake: what nginx sends is held back
-# until that is more than a handshake, so the response has begun. Without it the
-# client's Finished may be there when nginx reads the request, and then it is no
-# longer early to $ssl_early_data.
+# Delays the client's Finished until nginx has begun its response: holds back
+# the output of nginx until it has more bytes than a handshake. Otherwise
+# Finished could arrive before nginx reads the request, and $ssl_early_data
+# would be empty.
 sub slow_client {
 	my ($held, $begun) = ('', 0);
 	return relay(sub {
@@ -54,7 +56,7 @@ sub slow_client {
 	});
 }
 
-# The records at the beginning of BYTES that are whole.
+# records(BYTES): the complete records at the start of BYTES.
 sub records {
 	my ($bytes) = @_;
 	my @found;
@@ -66,9 +68,8 @@ sub records {
 	return @found;
 }
 
-# A network that is late: the request and EndOfEarlyData come together, and
-# Finished a second behind. When nginx answers, data is not early any more, but
-# the handshake goes on.
+# Sends the request and EndOfEarlyData to nginx together, and Finished a second
+# later. When nginx responds, early data has ended but the handshake has not.
 sub late_network {
 	my ($hello, $held, $complete) = (0, '', 0);
 	return relay(sub {
@@ -90,14 +91,15 @@ sub late_network {
 	});
 }
 
-# client(REQUEST, EXPECTED BYTES, PORT, RELAY, OPTION...): what comes back
+# client(REQUEST, LENGTH, PORT, RELAY, OPTION...): send REQUEST; returns what
+# arrives, at least LENGTH bytes if possible.
 sub client {
 	my ($send, $bytes, $port, $relay, @options) = @_;
 	my ($out, $end) = ('', time + $Nginx::patience);
 	open(my $f, '>', "$dir/request") or die;
 	print $f $send;
 	close $f;
-	# its input stays open, or it would leave before the answer
+	# s_client exits at the end of its input, so keep its input open
 	my $pid = open2(my $from, my $to, 'openssl', 's_client', '-connect',
 		"127.0.0.1:$port", '-tls1_3', '-quiet', @options);
 	while (length $out < $bytes && time < $end) {
@@ -111,7 +113,7 @@ sub client {
 	return $out;
 }
 
-# A session first; its ticket comes with the first bytes.
+# First a connection to get a session; its ticket comes with the first bytes.
 my $request = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
 my $c = "openssl s_client -connect 127.0.0.1:$t->{port} -tls1_3 " .
 	"-sess_out $dir/session -ign_eof";

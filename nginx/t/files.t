@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Files: sizes, versions and ciphers, ranges, keep-alive, pipelining, the end.
+# Files: sizes, versions and ciphers, ranges, keep-alive, pipelining,
+# close_notify.
 use strict;
 use warnings;
 use FindBin;
@@ -21,7 +22,7 @@ my %file = map { $_ => $t->file("f$_", bytes_of($_, $_)) } @sizes;
 $t->file('big', bytes_of($big, 'big'));
 $t->start;
 
-# same(NAME, RESPONSE, BODY, STATUS)
+# same(NAME, RESPONSE, BODY, STATUS): check status and body.
 sub same {
 	my ($name, $r, $body, $status) = @_;
 	my $good = $r->{status} == ($status // 200) && $r->{body} eq $body;
@@ -29,7 +30,7 @@ sub same {
 		length($r->{body}) . ' bytes of ' . length($body));
 }
 
-# ---- sizes, each with its own connection, and its end ----
+# ---- sizes, each on its own connection, with close_notify ----
 
 for my $size (@sizes) {
 	my $r = $t->get("/f$size");
@@ -58,7 +59,7 @@ for my $case (['TLSv1_2', 'ECDHE-ECDSA-AES128-GCM-SHA256'],
 	cmp_ok($log->{bytes}, '>', $big, 'all of it by libtlssf');
 }
 
-# ---- the forms of an answer ----
+# ---- other kinds of responses ----
 
 my $r = $t->get('/f40000', method => 'HEAD');
 is($r->{headers}{'content-length'}, 40000, 'HEAD: length');
@@ -90,7 +91,7 @@ same('the last 70000', $t->get('/f300001', headers =>
 is($t->get('/f1000', headers => { Range => 'bytes=2000-' })->{status}, 416,
 	'beyond the end');
 
-# multipart(CONTENT, [FIRST, LAST]...): what the answer must be
+# multipart(CONTENT, BOUNDARY, [FIRST, LAST]...): the expected body
 sub multipart {
 	my ($content, $boundary, @ranges) = @_;
 	my ($text, $size) = ('', length $content);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What changes or makes responses: gzip, SSI, charset, slice, auth_request,
-# proxied responses through memory, temporary files and the cache.
+# Modules that change or generate responses: gzip, SSI, charset, slice,
+# auth_request; proxied responses through memory, temporary files and the cache.
 use strict;
 use warnings;
 use FindBin;
@@ -57,7 +57,7 @@ location /mirrored { return 204; }
 END2
 
 $t->{server} =~ s/PLAIN/$t->{plain}/g;
-# nginx parses the map in http only
+# charset_map is allowed in the http block only
 $t->{server} =~ s/\tcharset_map .*\n//;
 $t->{http} .= "charset_map koi8-r utf-8 { 80 E282AC; }\n";
 $t->configure;
@@ -70,9 +70,10 @@ $t->file('page.txt', "begin <!--#include file=\"large.txt\" --> middle " .
 $t->file('letters.txt', "\x80" x 50000);
 $t->start;
 
-my $c;	# one connection for all, so that its keys are taken over early
+my $c;	# one connection for all tests, so that its keys are taken over early
 
-# same(NAME, PATH, BODY, HEADERS)
+# same(NAME, PATH, BODY, HEADERS): request PATH on a new and on the old
+# connection.
 sub same {
 	my ($name, $path, $body, $headers) = @_;
 	for my $connection ('new', 'kept') {

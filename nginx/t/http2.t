@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# HTTP/2 is left to nginx, and stays right; by curl and h2load.
+# nginx sends HTTP/2 itself; curl and h2load check that it still works.
 use strict;
 use warnings;
 use FindBin;
@@ -32,8 +32,8 @@ for my $tls ('--tls-max 1.2', '--tlsv1.3') {
 		"$tls: a range");
 }
 
-# Many streams at once: 4 connections with 20 each, and each of the files as often
-# as the others on all of them.
+# 4 connections with 20 concurrent streams each. Each file is requested the same
+# number of times.
 my ($total, $bytes) = (size_for(480, 48), 0);
 my $urls = join ' ', map { "https://127.0.0.1:$t->{port}/$_" } @names;
 $bytes += length($t->{files}{$_}) * $total / @names for @names;
@@ -46,7 +46,7 @@ like($said, qr/^status codes: $total 2xx, 0 3xx, 0 4xx, 0 5xx$/m,
 	'h2load: each 200');
 like($said, qr/\($bytes\) data$/m, "h2load: $bytes bytes");
 
-# What the log says of all of them so far.
+# The log lines of all requests so far.
 my $responses = 2 * (@names + 1) + $total;
 my @log;
 $t->wait_for(sub { (@log = split /\n/, $t->read_log('access.log')) ==
@@ -60,7 +60,7 @@ is($how, "$responses x \"" . ($Nginx::module ?
 note("$responses responses, $bytes bytes to h2load; method, reason, bytes " .
 	"by libtlssf: $how");
 
-# HTTP/1.1 on the same port, for clients that want that.
+# A client can still use HTTP/1.1 on the same port.
 ok($t->get('/f4')->{body} eq $t->{files}{f4}, 'HTTP/1.1 beside it');
 
 $t->finish;

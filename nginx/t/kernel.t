@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Kernel TLS in force: the log says so, the kernel counts it, the socket shows
-# it; only the sending side; and nothing is lost where records wait in it.
+# Kernel TLS is used: checked by the access log, by the kernel's counters and by
+# the socket's state. The kernel encrypts but does not decrypt. Nothing is lost
+# while records are queued in the kernel.
 use strict;
 use warnings;
 use FindBin;
@@ -16,7 +17,7 @@ my $big = $t->file('big', bytes_of(2000000));
 my %small = map { $_ => $t->file("s$_", bytes_of($_, $_)) } 1, 5000, 15000;
 $t->start;
 
-# What the kernel has counted: TlsTxSw, TlsRxSw ...
+# counted(NAME): a counter of /proc/net/tls_stat, such as TlsTxSw or TlsRxSw.
 sub counted {
 	my ($name) = @_;
 	open(my $f, '<', '/proc/net/tls_stat') or die;
@@ -36,11 +37,11 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
 	ok($c->response->{body} eq $big, "$version: every byte");
 	my $log = $t->logged('/big');
 	is("$log->{method} $log->{reason}", 'ktls none', "$version: log");
-	# libtlssf may have tried the kernel, too
+	# more than one is possible: libtlssf may have probed the kernel
 	cmp_ok(counted('TlsTxSw'), '>', $tx, "$version: the kernel counts it");
 	is(counted('TlsRxSw'), $rx, "$version: it receives nothing");
 
-	# small files now, by the kernel too: header and file in one record
+	# then small files by the kernel: header and file in one record
 	for my $size (sort keys %small) {
 		$c->request("/s$size");
 		ok($c->response->{body} eq $small{$size},
@@ -62,7 +63,7 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
 
 $t->finish;
 
-# ---- the user's choice against it, and OpenSSL's own ----
+# ---- "tlssf_kernel off", and OpenSSL's own kernel TLS ----
 
 $t = Nginx->new(http => 'tlssf_kernel off;');
 $t->file('big', $big);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Limits and slow peers: limit_rate, sendfile_max_chunk, aio, directio, slow and
-# vanished readers, send_timeout, lingering close, a file that is cut.
+# Limits and slow clients: limit_rate, sendfile_max_chunk, aio, directio, slow
+# and aborting clients, send_timeout, lingering close, a file that shrinks.
 use strict;
 use warnings;
 use FindBin;
@@ -35,7 +35,7 @@ sub same {
 	ok($r->{clean}, "$name, then close_notify");
 }
 
-# seconds(NAME, PATH, BODY, LEAST)
+# seconds(NAME, PATH, BODY, LEAST): the download takes more than LEAST seconds.
 sub seconds {
 	my ($name, $path, $body, $least) = @_;
 	my $start = time;
@@ -43,13 +43,13 @@ sub seconds {
 	cmp_ok(time - $start, '>', $least, "$name takes its time");
 }
 
-# nginx gives the rate at the beginning and whenever its clock's second changes:
-# here three times, so between two changes lies one second at least.
+# nginx adds the rate to the limit at the start and whenever the second of its
+# clock changes. Here it does so three times, so at least one second passes.
 seconds('limit_rate', '/rate/mid', $mid, 1);
 seconds('limit_rate_after', '/after/mid', $mid, 1);
 same($_, $t->get("/$_/big"), $big) for qw(chunk nochunk threads copy buffers);
 SKIP: {
-	# a guest's files are on another machine, where the pages are
+	# in a virtual machine, the files are on a file system of the host
 	skip 'directio: this file system reads through the page cache only', 4
 		if system("dd if=$t->{dir}/html/big of=/dev/null bs=4096 " .
 			'iflag=direct 2>/dev/null');
@@ -64,7 +64,7 @@ SKIP: {
 for my $version ('TLSv1_2', 'TLSv1_3') {
 	my $c = $t->connect(rcvbuf => 4096, SSL_version => $version);
 	$c->request('/mid', close => 1);
-	sleep 1;	# the server has nothing more to do
+	sleep 1;	# until the server has filled all buffers
 	same("$version, a reader that sleeps first", $c->response, $mid);
 	$c = $t->connect(rcvbuf => 4096, SSL_version => $version);
 	@$c{qw(chunk pause)} = (16000, 0.02);
@@ -72,8 +72,8 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
 	same("$version, a slow reader", $c->response, $mid);
 }
 
-# A peer that reads nothing is reset after send_timeout, though more often than
-# that the kernel may ask for patience.
+# A client that reads nothing is reset after send_timeout, although the timer
+# for retry_ms may expire many times before that.
 my $c = $t->connect(rcvbuf => 4096);
 $c->request('/impatient/big', close => 1);
 ok($t->wait_for(sub { $t->logged('/impatient/big')->{status} }),
@@ -82,7 +82,7 @@ my $got = $c->rest;
 cmp_ok(length $got, '<', length $big, 'it got less than all');
 ok(!$c->{clean}, 'and no close_notify');
 
-# Peers that vanish, at all moments.
+# Clients that abort at different times.
 for my $i (1 .. size_for(30, 8)) {
 	$c = $t->connect(rcvbuf => 20000);
 	$c->request('/big');
@@ -94,13 +94,13 @@ same('after peers that vanished', $t->get('/mid'), $mid);
 # ---- the end ----
 
 same('lingering_close always', $t->get('/linger/mid'), $mid);
-# The request's body is not read before the answer; it comes all the same.
+# nginx responds before it reads the request body; the body still arrives.
 $c = $t->connect;
 $c->request('/body/', method => 'POST', close => 1, body => 'x' x 300000,
 	headers => { 'Content-Length' => 300000 });
 same('lingering close with a body', $c->response, $mid, 413);
 
-# A file that shrinks under the server: the stream is cut, and looks like it.
+# A file that shrinks while it is sent: the stream ends without close_notify.
 $c = $t->connect(rcvbuf => 4096);
 $c->request('/copy/mid', close => 1);
 $c->response;

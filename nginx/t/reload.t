@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Reload, binary upgrade and graceful end, with transfers in flight: nothing is
+# Reload, binary upgrade and graceful shutdown during downloads: no bytes are
 # lost.
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ sub pid_of {
 	return $pid;
 }
 
-# Begin downloads, each read a little.
+# Start downloads and read the first bytes of each.
 sub begin {
 	my @c;
 	for my $i (1 .. 6) {
@@ -44,7 +44,7 @@ sub complete {
 	}
 }
 
-# The workers of a master.
+# The process IDs of a master's workers.
 sub workers {
 	my ($master) = @_;
 	return sort split ' ', `pgrep -P $master`;
@@ -75,8 +75,8 @@ for my $seed (1 .. 4) {
 			for my $i (1 .. 3) {
 				$c->request('/mid', close => $i == 3);
 				my $r = $c->response;
-				# An idle connection may be closed by the old
-				# worker at any time, but not in a response.
+				# The old worker may close an idle connection
+				# at any time, but not during a response.
 				last if !$r->{status} && $i > 1;
 				$wrong++ if $r->{body} ne $mid;
 			}

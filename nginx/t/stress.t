@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Many clients at once that do anything: requests one by one and pipelined,
-# ranges, small receive buffers, pauses, aborts. Every byte is compared. The
-# seed is printed; TLSSF_SEED repeats it.
+# Many concurrent clients with random behaviour: single and pipelined requests,
+# ranges, small receive buffers, pauses, aborts. Every byte is compared. With
+# TLSSF_NGINX_STRESS (seconds) the seed is printed; TLSSF_SEED sets the seed.
 use strict;
 use warnings;
 use FindBin;
@@ -34,11 +34,11 @@ for my $size (0, 1, 500, 9000, 16384, 33000, 100000, 260000,
 my @places = ('', 'rate/', 'chunk/', 'off/', 'on/', 'copy/', 'ssi/');
 $t->start;
 
-my $doing = '';	# for the report
+my $doing = '';	# the request in progress, for error messages
 
 sub any { return $_[int rand @_] }
 
-# A request and what its answer must be.
+# Returns a random request and the expected response.
 sub draw {
 	my $name = any(@names);
 	my $content = $t->{files}{$name};
@@ -54,7 +54,7 @@ sub draw {
 	return $want;
 }
 
-# One connection's life: a text when something was wrong.
+# One connection from start to end. Returns a text if something was wrong.
 sub one_connection {
 	my @buffer = rand() < 0.3 ? (rcvbuf => any(5000, 12000, 30000)) : ();
 	my $c = $t->connect(
@@ -75,7 +75,7 @@ sub one_connection {
 		}
 		$c->write($text) or return;	# closed while idle
 		if (rand() < 0.05) {
-			# an answer has at least so many
+			# fewer than the bytes of the response
 			$c->take(int rand 100 + length $burst[0]{body});
 			$c->abort;
 			return;

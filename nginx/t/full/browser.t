@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# A real browser, headless Chromium, loads a page with many files: pictures,
-# scripts, style sheets, small and large. The page looks at what has become of
-# each, fetches each once more to compare its SHA-256, and asks the server for
-# an address that tells the outcome. By HTTP/1.1, with all connections that a
-# browser opens.
+# Headless Chromium loads a page with many pictures, scripts and style sheets,
+# small and large. The page checks that each of them had its effect, fetches
+# each again to compare its SHA-256, and reports the outcome by a request whose
+# query string contains it. HTTP/1.1, on as many connections as the browser
+# opens.
 use strict;
 use warnings;
 use Digest::SHA qw(sha256_hex);
@@ -19,7 +19,8 @@ location / { types { text/html html; text/css css; text/javascript js;
 location /outcome { return 204; }
 END
 
-# A picture of so many pixels, uncompressed; its bytes tell their place.
+# picture(WIDTH, HEIGHT, SEED): an uncompressed picture without repeated
+# content.
 sub picture {
 	my ($width, $height, $seed) = @_;
 	my $size = (($width * 3 + 3) & ~3) * $height;
@@ -28,8 +29,8 @@ sub picture {
 		bytes_of($size, $seed);
 }
 
-# What each file does on the page is something that only the whole of it does:
-# a script counts, a style sheet has an effect, in their last lines.
+# A truncated file must have no effect on the page: the last line of a script
+# increments a counter, the last line of a style sheet sets a width.
 my (%sum, @tags);
 sub add {
 	my ($name, $content, $tag) = @_;
@@ -93,7 +94,7 @@ onload = async () => {
 END
 $t->start;
 
-# Chromium is many processes: a group.
+# Chromium has many processes, so start it in a process group of its own.
 my $browser = fork // die "fork: $!";
 if (!$browser) {
 	setsid;

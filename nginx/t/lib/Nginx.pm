@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
 package Nginx;
 
-# A real nginx with a configuration of the test's own, and a client to talk to
-# it. By the environment:
+# Starts an nginx with a configuration of the test, and provides a client for
+# it. Environment variables:
 #
-#   TLSSF_NGINX_MODULE  the module to load; without it: nginx as it is
-#   TLSSF_NGINX_MODE    off, auto or on: the test's "tlssf" (default auto)
-#   TLSSF_GUEST         an emulated machine: smaller sizes
-#   TLSSF_NGINX_WRAP    a command to run nginx under
-#   TLSSF_NGINX         nginx itself, if not /usr/sbin/nginx
+#   TLSSF_NGINX_MODULE    the module to load; unset: nginx without the module
+#   TLSSF_NGINX_MODE      value of the directive tlssf (default auto)
+#   TLSSF_GUEST           set in an emulated machine: use smaller files
+#   TLSSF_NGINX_WRAP      command to run nginx under, such as valgrind
+#   TLSSF_NGINX           path of nginx (default /usr/sbin/nginx)
+#   TLSSF_NGINX_PATIENCE  seconds that a single step may take
+#   TLSSF_NGINX_KEEP      set: keep the folder of the test
 
 use strict;
 use warnings;
@@ -28,14 +30,14 @@ our $mode = $ENV{TLSSF_NGINX_MODE} // 'auto';
 our $nginx = $ENV{TLSSF_NGINX} // '/usr/sbin/nginx';
 our $guest = $ENV{TLSSF_GUEST} // '';
 our $kernel = $guest && $module && $mode ne 'off';
-# Seconds for anything that a server or client has to do.
+# Time limit in seconds for each step of a server or client.
 our $patience = $ENV{TLSSF_NGINX_PATIENCE} // ($guest ? 240 : 60);
 
 $SIG{PIPE} = 'IGNORE';
 
 # ---- content ----
 
-# Bytes that tell their place: no two pieces of a file are the same.
+# bytes_of(N, SEED): N bytes in which no two parts are the same.
 sub bytes_of {
 	my ($n, $seed) = @_;
 	my $text = '';
@@ -53,8 +55,8 @@ sub size_for {
 
 # ---- the server ----
 
-# Below those that the kernel gives to clients, of which there are many here:
-# one of them would have it by the time that nginx wants it.
+# A free port below the range of ephemeral ports: otherwise one of the many
+# clients here could get the port before nginx binds it.
 sub free_port {
 	for (1 .. 200) {
 		my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
@@ -64,7 +66,8 @@ sub free_port {
 	die "no port: $!";
 }
 
-# new(http => TEXT, server => TEXT, listen => TEXT, ...): not started yet.
+# new(http => TEXT, server => TEXT, listen => TEXT, ...): configure, do not
+# start.
 sub new {
 	my ($class, %o) = @_;
 	my $dir = tempdir('tlssf-nginx.XXXXXX', TMPDIR => 1, CLEANUP => 0);
@@ -108,7 +111,7 @@ sub configure {
 		$tlssf = 'tlssf ' . ($self->{mode} // $mode) . ';';
 		$log = '$tlssf_method $tlssf_reason $tlssf_bytes';
 	}
-	# What only the module understands is written as %%TLSSF ...;%%.
+	# Directives of the module are written as %%TLSSF ...;%% in tests.
 	for ($server, $http) {
 		$module ? s/%%(.*?)%%/$1/g : s/%%.*?%%//g;
 	}
@@ -163,7 +166,7 @@ sub start {
 	if (!$pid) {
 		open(STDERR, '>>', "$self->{dir}/logs/stderr");
 		open(STDOUT, '>&', \*STDERR);
-		# by its path: a binary upgrade executes it again
+		# an absolute path, because a binary upgrade executes it again
 		exec(@wrap, $nginx, '-p', $self->{dir}, '-c',
 			"$self->{dir}/nginx.conf") or POSIX::_exit(127);
 	}
@@ -188,14 +191,15 @@ sub start {
 		$self->read_log('error.log');
 }
 
-# The status of a server that has ended; one in the background tells none.
+# The exit status if nginx has ended, else undef; 0 for a daemon, whose status
+# is unknown.
 sub ended {
 	my ($self) = @_;
 	return kill(0, $self->{pid}) ? undef : 0 if $self->{daemon};
 	return waitpid($self->{pid}, WNOHANG) == $self->{pid} ? $? : undef;
 }
 
-# The end by signal; the exit status.
+# Stop nginx by a signal; returns the exit status.
 sub stop {
 	my ($self, $signal) = @_;
 	my ($pid, $end, $status) = ($self->{pid}, time + $patience);
@@ -216,7 +220,7 @@ sub stop {
 	return $status;
 }
 
-# As a last test: it ends well, and its log has nothing that must not be.
+# The last tests: nginx exits with 0, and its logs have no errors.
 sub finish {
 	my ($self, %o) = @_;
 	my $allow = $o{allow} // qr/(?!)/;
@@ -225,7 +229,7 @@ sub finish {
 	my @bad = grep { /\[(alert|emerg|crit)\]/ && !/$allow/ }
 		split /\n/, $self->read_log('error.log');
 	is(join("\n", @bad), '', 'nothing alarming in the error log');
-	# The workers' exit status is nobody's; what valgrind says is here.
+	# valgrind's errors are in stderr; nobody sees the workers' exit status.
 	@bad = grep { /^==\d+==/ } split /\n/, $self->read_log('stderr');
 	is(join("\n", @bad), '', 'nothing from valgrind');
 }
@@ -267,8 +271,9 @@ sub wait_for {
 	return;
 }
 
-# Of the newest line about a path: { status, sent, method, reason, bytes }. It
-# may come later than the response, so one is awaited for each request of ours.
+# The newest log line of a path as { status, sent, method, reason, bytes }.
+# nginx may write it after the response, so wait for as many lines as there were
+# requests.
 sub logged {
 	my ($self, $path) = @_;
 	my $line = $self->wait_for(sub {
@@ -284,7 +289,7 @@ sub logged {
 
 # ---- the client ----
 
-# connect(rcvbuf => N, SSL_... => ...)
+# connect(rcvbuf => N, SSL_... => ...): a new client connection.
 sub connect {
 	my ($self, %o) = @_;
 	my $buffer = delete $o{rcvbuf};
@@ -301,7 +306,7 @@ sub connect {
 		asked => $self->{asked} }, 'Nginx::Client';
 }
 
-# get(PATH, headers => {...}, method => ...): on a connection of its own.
+# get(PATH, headers => {...}, method => ...): a request on a new connection.
 sub get {
 	my ($self, $path, %o) = @_;
 	my $tls = delete $o{tls} // {};
@@ -341,7 +346,7 @@ sub write {
 	return 1;
 }
 
-# More bytes; false at the end. Then {clean}: was there a close_notify?
+# Read more bytes; false at the end. Then {clean} is true if close_notify came.
 sub more {
 	my ($self) = @_;
 	my $n;
@@ -368,7 +373,7 @@ sub till {
 	return 1;
 }
 
-# Take n bytes: fewer at the end of the stream.
+# Read and remove n bytes, or fewer at the end of the stream.
 sub take {
 	my ($self, $n) = @_;
 	$self->till(sub { length $self->{in} >= $n });
@@ -395,7 +400,8 @@ sub chunked {
 	return $body . ' (cut)';
 }
 
-# { status, headers, body, whole, clean }: whole: as long as announced.
+# Read a response: { status, headers, body, whole, clean }. whole: the body has
+# the announced length.
 sub response {
 	my ($self, %o) = @_;
 	my %r = (headers => {}, whole => 1, body => '');
@@ -431,7 +437,7 @@ sub rest {
 	return substr($self->{in}, 0, length $self->{in}, '');
 }
 
-# Gone without a word.
+# Close by a TCP reset, without close_notify.
 sub abort {
 	my ($self) = @_;
 	setsockopt($self->{s}, Socket::SOL_SOCKET(), Socket::SO_LINGER(),
