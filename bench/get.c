@@ -2,11 +2,11 @@
 /*
  * usage: get PORT 1.2|1.3 FILE WARM COUNT [PID [FIRST]]
  *
- * An HTTPS client for bench/nginx: asks 127.0.0.1 for FILE by its last name, WARM
- * and then COUNT times on one connection, compares every byte, and prints what
- * one of the COUNT responses took: records, and nanoseconds of CPU (which are
- * instructions where clocks count) of the process PID. FIRST, a larger file,
- * is asked for before all.
+ * An HTTPS client for bench/nginx-count. It requests FILE, by its base name,
+ * from 127.0.0.1 and compares every byte: WARM times and then COUNT times, on
+ * one connection. With FIRST, it requests that larger file before these. It
+ * prints the average over the COUNT responses: records, and nanoseconds of CPU
+ * time of the process PID (instructions, if the clocks count instructions).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -62,9 +62,9 @@ static struct file open_file(const char *path)
 	return f;
 }
 
-/* OpenSSL shows the header of each record, in and out. */
-static void see(int out, int version, int type, const void *data, size_t len,
-		SSL *ssl, void *arg)
+/* A message callback, which OpenSSL calls for the header of each record. */
+static void count_record(int out, int version, int type, const void *data,
+			 size_t len, SSL *ssl, void *arg)
 {
 	(void)version, (void)ssl, (void)arg;
 	if (!out && type == SSL3_RT_HEADER && len == 5 &&
@@ -85,14 +85,14 @@ static SSL *connect_to(int port, int version)
 	SSL_CTX_set_max_proto_version(ctx, version);
 	SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256");
 	SSL_CTX_set_cipher_list(ctx, "ECDHE-ECDSA-AES128-GCM-SHA256");
-	SSL_CTX_set_msg_callback(ctx, see);
+	SSL_CTX_set_msg_callback(ctx, count_record);
 	ssl = SSL_new(ctx);
 	if (sock < 0 || !ssl || !SSL_set_fd(ssl, sock) ||
 	    setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) ||
 	    connect(sock, (const void *)&to, sizeof(to)))
-		die("no connection: %s", strerror(errno));
+		die("cannot connect: %s", strerror(errno));
 	if (SSL_connect(ssl) != 1)
-		die("no handshake");
+		die("the TLS handshake failed");
 	return ssl;
 }
 
@@ -101,13 +101,16 @@ static size_t receive(SSL *ssl, unsigned char *to, size_t room)
 	int n = SSL_read(ssl, to, (int)room);
 
 	if (n <= 0)
-		die("the server has closed");
+		die("the server has closed the connection");
 	return (size_t)n;
 }
 
-/* Returns how many bytes behind the header came with it, in buf. */
-static size_t header(SSL *ssl, const struct file *f, unsigned char *buf,
-		     size_t room)
+/*
+ * Read the header. Returns the number of bytes of the body that arrived with
+ * it, and moves them to the start of buf.
+ */
+static size_t read_header(SSL *ssl, const struct file *f, unsigned char *buf,
+			  size_t room)
 {
 	char expected[64];
 	size_t have = 0;
@@ -115,7 +118,7 @@ static size_t header(SSL *ssl, const struct file *f, unsigned char *buf,
 
 	do {
 		if (have + 1 >= room)
-			die("the header has no end");
+			die("the header is too long");
 		have += receive(ssl, buf + have, room - 1 - have);
 		buf[have] = 0;
 		end = strstr((char *)buf, "\r\n\r\n");
@@ -124,14 +127,14 @@ static size_t header(SSL *ssl, const struct file *f, unsigned char *buf,
 		 f->size);
 	if (strncmp((char *)buf, "HTTP/1.1 200 ", 13) != 0 ||
 	    !strstr((char *)buf, expected))
-		die("not the response: %.*s", (int)(end - (char *)buf), buf);
+		die("unexpected response: %.*s", (int)(end - (char *)buf), buf);
 	end += 4;
 	have -= (size_t)(end - (char *)buf);
 	memmove(buf, end, have);
 	return have;
 }
 
-static void get(SSL *ssl, const struct file *f)
+static void get_file(SSL *ssl, const struct file *f)
 {
 	static unsigned char buf[32768];
 	size_t at = 0, n;
@@ -140,19 +143,19 @@ static void get(SSL *ssl, const struct file *f)
 			   f->name);
 
 	if (SSL_write(ssl, buf, len) != len)
-		die("no request");
-	for (n = header(ssl, f, buf, sizeof(buf));; n = receive(ssl, buf,
-							  sizeof(buf))) {
+		die("cannot send the request");
+	n = read_header(ssl, f, buf, sizeof(buf));
+	for (;; n = receive(ssl, buf, sizeof(buf))) {
 		if (n > f->size - at || memcmp(buf, f->content + at, n) != 0)
-			die("%s: other bytes at %zu", f->name, at);
+			die("%s: wrong bytes after %zu", f->name, at);
 		at += n;
 		if (at == f->size)
 			return;
 	}
 }
 
-/* CPU of the server, once it has nothing to do any more. */
-static unsigned long long cpu(int pid)
+/* CPU time of the server so far, read after it has become idle. */
+static unsigned long long server_cpu_ns(int pid)
 {
 	struct timespec idle = { .tv_nsec = 50000000 };
 	unsigned long long ns;
@@ -187,15 +190,15 @@ int main(int argc, char **argv)
 	if (argc > 7) {
 		struct file first = open_file(argv[7]);
 
-		get(ssl, &first);
+		get_file(ssl, &first);
 	}
 	while (warm-- > 0)
-		get(ssl, &f);
-	before = cpu(pid);
+		get_file(ssl, &f);
+	before = server_cpu_ns(pid);
 	records = 0;
 	for (int i = 0; i < count; i++)
-		get(ssl, &f);
-	used = cpu(pid) - before;
+		get_file(ssl, &f);
+	used = server_cpu_ns(pid) - before;
 	printf("%.2f %llu\n", (double)records / count,
 	       used / (unsigned int)count);
 	return 0;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memory CERT KEY FILE: bytes of heap that a connection of a server takes, by
- * OpenSSL alone and with libtlssf, in several states. Each allocation counts as
- * malloc_usable_size() says, so each run says the same; mallinfo() would count
- * what malloc keeps for later, too.
+ * usage: memory CERT KEY FILE
+ *
+ * Prints the bytes of heap per connection of a server, with OpenSSL alone and
+ * with libtlssf, in several states. Sums up malloc_usable_size() of all
+ * allocations, so the result is the same in each run; mallinfo() would include
+ * freed memory that malloc keeps.
  */
 #include <err.h>
 #include <errno.h>
@@ -30,29 +32,29 @@ static const char *cert, *key;
 static int file, listener;
 static unsigned char block[BLOCK];
 
-/* ---- malloc, as all here and below us call it ---- */
+/* ---- malloc replaced, for this program and its libraries ---- */
 
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
 extern void __libc_free(void *p);
 
-static size_t heap;	/* one thread */
+static size_t heap_bytes;	/* no lock: the program has one thread */
 
-static void *count(void *p)
+static void *count_allocation(void *p)
 {
-	heap += malloc_usable_size(p);
+	heap_bytes += malloc_usable_size(p);
 	return p;
 }
 
 void *malloc(size_t size)
 {
-	return count(__libc_malloc(size));
+	return count_allocation(__libc_malloc(size));
 }
 
 void *calloc(size_t n, size_t size)
 {
-	return count(__libc_calloc(n, size));
+	return count_allocation(__libc_calloc(n, size));
 }
 
 void *realloc(void *p, size_t size)
@@ -61,19 +63,19 @@ void *realloc(void *p, size_t size)
 	void *now = __libc_realloc(p, size);
 
 	if (now || !size)
-		heap -= before;
-	return count(now);
+		heap_bytes -= before;
+	return count_allocation(now);
 }
 
 void free(void *p)
 {
-	heap -= malloc_usable_size(p);
+	heap_bytes -= malloc_usable_size(p);
 	__libc_free(p);
 }
 
-/* ---- a connection whose client has no memory here ---- */
+/* ---- connections; the client's SSL is freed after the handshake ---- */
 
-static SSL_CTX *server_ctx(bool ours)
+static SSL_CTX *server_ctx(bool with_tlssf)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
@@ -82,12 +84,12 @@ static SSL_CTX *server_ctx(bool ours)
 		errx(1, "cannot use %s and %s", cert, key);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-	if (ours && tlssf_ctx_init(ctx, NULL) != 0)
+	if (with_tlssf && tlssf_ctx_init(ctx, NULL) != 0)
 		err(1, "tlssf_ctx_init");
 	return ctx;
 }
 
-static void listen_here(void)
+static void listen_on_loopback(void)
 {
 	struct sockaddr_in a = {
 		.sin_family = AF_INET,
@@ -117,7 +119,7 @@ static void socket_pair(int fds[2])
 		err(1, "accept");
 }
 
-static SSL *connected(SSL_CTX *ctx, SSL_CTX *client_ctx, int *client)
+static SSL *new_connection(SSL_CTX *ctx, SSL_CTX *client_ctx, int *client)
 {
 	SSL *ssl = SSL_new(ctx), *peer = SSL_new(client_ctx);
 	int fds[2];
@@ -151,8 +153,8 @@ static void read_all(int client)
 		;
 }
 
-/* As many of `len` bytes as go, from byte `at` on: 0 when it has to wait. */
-static size_t by_loop(SSL *ssl, size_t at, size_t len)
+/* Send up to `len` bytes from offset `at` on. Returns 0 if it has to wait. */
+static size_t send_by_ssl_write(SSL *ssl, size_t at, size_t len)
 {
 	int n;
 
@@ -164,7 +166,7 @@ static size_t by_loop(SSL *ssl, size_t at, size_t len)
 	return n > 0 ? (size_t)n : 0;
 }
 
-static size_t by_tlssf(SSL *ssl, size_t at, size_t len)
+static size_t send_by_tlssf(SSL *ssl, size_t at, size_t len)
 {
 	ssize_t n = tlssf_send(ssl, file, (off_t)at, len);
 
@@ -173,22 +175,23 @@ static size_t by_tlssf(SSL *ssl, size_t at, size_t len)
 	return n > 0 ? (size_t)n : 0;
 }
 
-static void send_bytes(SSL *ssl, bool ours, size_t len, int client)
+static void send_bytes(SSL *ssl, bool with_tlssf, size_t len, int client)
 {
 	size_t done = 0, n;
 
 	while (done < len) {
-		n = (ours ? by_tlssf : by_loop)(ssl, done, len - done);
+		n = with_tlssf ? send_by_tlssf(ssl, done, len - done)
+			       : send_by_ssl_write(ssl, done, len - done);
 		done += n;
 		if (!n && client < 0)
-			return;		/* the peer does not read */
+			return;		/* stalled: the client does not read */
 		if (!n)
 			read_all(client);
 	}
 	read_all(client);
 }
 
-/* ---- what it takes ---- */
+/* ---- measurement ---- */
 
 static const struct state {
 	const char *name;
@@ -201,22 +204,23 @@ static const struct state {
 	{ "1 MiB, the client reads nothing", BULK, true },
 };
 
-static size_t measure(bool ours, const struct state *s)
+static size_t measure(bool with_tlssf, const struct state *s)
 {
-	SSL_CTX *ctx = server_ctx(ours), *client_ctx;
+	SSL_CTX *ctx = server_ctx(with_tlssf), *client_ctx;
 	static SSL *ssl[CONNECTIONS + 1];
 	static int client[CONNECTIONS + 1];
 	size_t before = 0;
 
 	client_ctx = SSL_CTX_new(TLS_client_method());
-	/* the first one makes what all share */
+	/* the first connection allocates what all connections share */
 	for (int i = 0; i <= CONNECTIONS; i++) {
 		if (i == 1)
-			before = heap;
-		ssl[i] = connected(ctx, client_ctx, &client[i]);
-		send_bytes(ssl[i], ours, s->len, s->stalled ? -1 : client[i]);
+			before = heap_bytes;
+		ssl[i] = new_connection(ctx, client_ctx, &client[i]);
+		send_bytes(ssl[i], with_tlssf, s->len,
+			   s->stalled ? -1 : client[i]);
 	}
-	before = (heap - before) / CONNECTIONS;
+	before = (heap_bytes - before) / CONNECTIONS;
 	for (int i = 0; i <= CONNECTIONS; i++) {
 		close(SSL_get_fd(ssl[i]));
 		close(client[i]);
@@ -237,7 +241,7 @@ int main(int argc, char **argv)
 	file = open(argv[3], O_RDONLY);
 	if (file < 0)
 		err(1, "%s", argv[3]);
-	listen_here();
+	listen_on_loopback();
 	printf("| heap of a connection, bytes | %s | with libtlssf | more |\n"
 	       "|---|---|---|---|\n", "OpenSSL alone");
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """memory_clients.py PORT PID idle|active|stalled N: open N connections to
-tlssf-httpd, keep them so, and tell what its resident memory grew by."""
+tlssf-httpd, keep them in that state, and print by how much the resident memory
+of the server has grown."""
 import re
 import selectors
 import socket
@@ -12,7 +13,7 @@ PORT, PID, KIND, COUNT = (int(sys.argv[1]), int(sys.argv[2]), sys.argv[3],
                           int(sys.argv[4]))
 PATH = {"idle": "small", "active": "middle", "stalled": "large"}[KIND]
 REQUEST = f"GET /{PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-SECONDS = 20    # of activity; and of quiet before a measurement, at most
+SECONDS = 20    # of downloads; also the limit of the wait in settled()
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.check_hostname = False
@@ -25,7 +26,7 @@ def resident():
 
 
 def settled():
-    """The server's memory once it stays the same for a second."""
+    """The server's memory, as soon as it has not changed for a second."""
     end = time.monotonic() + SECONDS
     last = resident()
     while time.monotonic() < end:
@@ -48,7 +49,7 @@ def connect():
 
 
 def response(sock):
-    """Read one whole response."""
+    """Read one complete response."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += sock.recv(65536)
@@ -59,7 +60,8 @@ def response(sock):
 
 
 def read_on(socks):
-    """All of them download, again and again, for a while: the highest."""
+    """Download on all connections, again and again, for SECONDS. Returns the
+    maximum of the server's memory."""
     selector = selectors.DefaultSelector()
     left = {}
     for sock in socks:
@@ -76,7 +78,7 @@ def read_on(socks):
             except ssl.SSLWantReadError:
                 continue
             if not data:
-                sys.exit("memory_clients.py: a connection has ended")
+                sys.exit("memory_clients.py: the server closed a connection")
             if not left[sock]:      # the next response begins
                 head, data = data.split(b"\r\n\r\n", 1)
                 left[sock] = int(re.search(
@@ -88,7 +90,7 @@ def read_on(socks):
     return highest
 
 
-response_first = connect()          # what all connections share
+response_first = connect()          # allocates what all connections share
 response_first.send(REQUEST.replace(PATH.encode(), b"middle"))
 response(response_first)
 before = settled()

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Servers for bench/nginx, bench/nginx-count and bench/servers.
+# Starts the servers of bench/nginx, bench/nginx-count and bench/servers.
 # shellcheck disable=SC2034 # used there
 
 work=$(mktemp -d)
@@ -18,7 +18,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# prepare SIZE...: a certificate, and a file of each size
+# prepare SIZE...: make a certificate, and a file of each size
 prepare() {
 	local size
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
@@ -31,7 +31,7 @@ prepare() {
 	done
 }
 
-# up NAME PORT COMMAND...: start a server, and wait until it answers
+# up NAME PORT COMMAND...: start a server, and wait until it responds
 up() {
 	local name=$1 i
 	"${@:3}" >"$work/$name.log" 2>&1 &
@@ -47,8 +47,9 @@ up() {
 	die "$name did not start"
 }
 
-# serve NAME PORT LOAD [LINE [WRAPPER...]]: nginx in one process, so that its
-# CPU is the worker's.
+# serve NAME PORT LOAD [LINE [WRAPPER...]]: start nginx as a single process,
+# whose CPU time is that of a worker. LOAD and LINE are lines for the
+# configuration: the first one, and one in the server block.
 serve() {
 	local name=$1 port=$2 load=$3 line=${4-}
 	mkdir "$work/$name"

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What it costs a server to send header and file, by tlssf and by what others
- * write.
+ * Measures the CPU time that a server needs to send a header and a file, with
+ * libtlssf and with other methods ("variants").
  *
- * The server is this thread on one CPU, the client a child on another. A
- * sample is a new connection with a real handshake, then the timed phase: a
- * number of responses, each asked for by the client, or one bulk transfer until
- * the client has all of it. The client decrypts nothing, so that it is never the
- * bottleneck; it counts records, or throws them away unseen (MSG_TRUNC).
- * Variants are shuffled in every round and compared only within their round:
- * the machine may change its mood between rounds. Before anything is timed, a
- * client that knows only OpenSSL compares what each variant sends with the
- * file, byte by byte.
+ * The server is this thread on one CPU; the client is a child process on
+ * another CPU. A sample is a new connection with a real handshake, then the
+ * timed phase: either several responses, each requested by the client, or one
+ * bulk transfer, which ends when the client has received all of it. In timed
+ * phases the client does not decrypt, so that the server is the bottleneck: the
+ * client counts records or discards them in the kernel (MSG_TRUNC).
+ *
+ * Each round runs all variants in random order. Variants are compared only
+ * within a round, because the speed of the machine may change between rounds.
+ * Before anything is timed, the client decrypts the output of each variant by
+ * OpenSSL and compares every byte with the file.
  */
 #include "send.h"
 
@@ -26,8 +28,8 @@
 
 #include <tlssf/tlssf.h>
 
-#define CHECKED		3	/* responses that are compared, if small */
-#define LARGE		(512u << 10)
+#define CHECKED		3	/* responses that verify() compares ... */
+#define LARGE		(512u << 10)	/* ... of files below this size */
 
 static const struct suite suites[] = {
 	{ "aes128gcm", "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -41,7 +43,7 @@ static const struct suite suites[] = {
 struct conf conf = {
 	.name = "send",
 	.size = 128 << 20,
-	.warm = 2,
+	.warm_up = 2,
 	.connections = 1,
 	.rounds = 21,
 	.version = TLS1_3_VERSION,
@@ -50,30 +52,31 @@ struct conf conf = {
 
 struct server server;
 
-static unsigned int chosen[MAX_VARIANTS];	/* the first: the baseline */
+static unsigned int chosen[MAX_VARIANTS];	/* the first is the base */
 static unsigned int n_chosen;
 
 /* ---- a sample ---- */
 
-/* Until the client has everything and closes. */
-static void wait_end(int sock)
+/* Wait until the client has received everything and closes. */
+static void wait_for_client_end(int sock)
 {
 	struct pollfd p = { .fd = sock, .events = POLLIN };
 	char c;
 
 	must(shutdown(sock, SHUT_WR) == 0, "shutdown");
-	must(poll(&p, 1, poll_limit()) == 1, "waiting for the client");
+	must(poll(&p, 1, poll_limit_ms()) == 1, "waiting for the client");
 	must(recv(sock, &c, 1, 0) == 0, "end of stream");
 }
 
-static void respond(const struct variant *v, struct link *l, int times)
+static void serve_requests(const struct variant *v, struct connection *l,
+			   int times)
 {
 	struct pollfd p = { .fd = l->sock, .events = POLLIN };
 	char request;
 
 	for (int i = 0; i < times; i++) {
 		if (v->nonblocking)
-			must(poll(&p, 1, poll_limit()) == 1, "request");
+			must(poll(&p, 1, poll_limit_ms()) == 1, "request");
 		if (l->gnutls)
 			gnutls_request(l);
 		else
@@ -90,23 +93,23 @@ static struct tlssf_status status_of(SSL *ssl)
 	return st;
 }
 
-static struct sample timed(const struct variant *v, struct link *l)
+static struct sample run_timed(const struct variant *v, struct connection *l)
 {
 	struct sample s = { .method = -1 };
 	int n = conf.responses ? conf.responses : 1;
-	bool ours = v->who >= AUTO;
+	bool ours = v->ctx_id >= AUTO;
 	double wall, cpu;
 
 	if (conf.responses)
-		respond(v, l, conf.warm);
+		serve_requests(v, l, conf.warm_up);
 	s.calls = ours ? (double)status_of(l->ssl).calls : 0;
 	wall = now(CLOCK_MONOTONIC);
 	cpu = now(CLOCK_THREAD_CPUTIME_ID);
 	if (conf.responses) {
-		respond(v, l, n);
+		serve_requests(v, l, n);
 	} else {
 		v->respond(l);
-		wait_end(l->sock);
+		wait_for_client_end(l->sock);
 	}
 	s.cpu = (now(CLOCK_THREAD_CPUTIME_ID) - cpu) / n;
 	s.wall = (now(CLOCK_MONOTONIC) - wall) / n;
@@ -117,7 +120,7 @@ static struct sample timed(const struct variant *v, struct link *l)
 	return s;
 }
 
-static bool library_ktls(const struct link *l)
+static bool library_ktls(const struct connection *l)
 {
 #ifdef OPENSSL_IS_BORINGSSL
 	(void)l;
@@ -127,44 +130,45 @@ static bool library_ktls(const struct link *l)
 #endif
 }
 
-/* A sample is worth something only if the method was the one named. */
-static void check_method(const struct variant *v, const struct link *l,
+/* Exit if the connection did not use the method of the variant. */
+static void check_method(const struct variant *v, const struct connection *l,
 			 const struct sample *s)
 {
 	bool ktls = library_ktls(l);
 
-	if (v->who == OPENSSL_KTLS && !ktls)
-		die("%s: the library has no kernel TLS here", v->name);
-	if (v->who == OPENSSL && ktls)
-		die("%s: the kernel does TLS here", v->name);
+	if (v->ctx_id == OPENSSL_KTLS && !ktls)
+		die("%s: OpenSSL's kernel TLS is not in use", v->name);
+	if (v->ctx_id == OPENSSL && ktls)
+		die("%s: OpenSSL's kernel TLS is in use", v->name);
 	if (s->method >= 0 && v->method != TLSSF_METHOD_COUNT &&
 	    s->method != v->method)
-		die("%s: method %s", v->name, tlssf_method_name(s->method));
+		die("%s: libtlssf used the method %s", v->name,
+		    tlssf_method_name(s->method));
 }
 
-static void handshake(const struct variant *v, struct link *l)
+static void handshake(const struct variant *v, struct connection *l)
 {
-	if (v->who == GNUTLS) {
+	if (v->ctx_id == GNUTLS) {
 		gnutls_open(l);
 		return;
 	}
-	l->ssl = SSL_new(server.ctx[v->who]);
+	l->ssl = SSL_new(server.ctx[v->ctx_id]);
 	must(l->ssl && SSL_set_fd(l->ssl, l->sock), "SSL_new");
 	must(SSL_accept(l->ssl) == 1, "SSL_accept");
 	if (conf.version == TLS1_3_VERSION &&
 	    strcmp(SSL_CIPHER_standard_name(SSL_get_current_cipher(l->ssl)),
 		   conf.suite->tls13) != 0)
-		die("the library would not take %s", conf.suite->tls13);
+		die("the TLS library did not use %s", conf.suite->tls13);
 }
 
-static void give_order(const struct order *order)
+static void start_task(const struct task *task)
 {
-	alarm(sample_limit());
-	must(send(server.ctl, order, sizeof(*order), MSG_NOSIGNAL) ==
-	     sizeof(*order), "order");
+	alarm(sample_limit_s());
+	must(send(server.ctl, task, sizeof(*task), MSG_NOSIGNAL) ==
+	     sizeof(*task), "task");
 }
 
-static struct report take_report(void)
+static struct report receive_report(void)
 {
 	struct report r;
 
@@ -172,9 +176,9 @@ static struct report take_report(void)
 	return r;
 }
 
-struct link accept_link(const struct variant *v)
+struct connection accept_connection(const struct variant *v)
 {
-	struct link l = { 0 };
+	struct connection l = { 0 };
 
 	l.sock = accept(server.listener, NULL, NULL);
 	must(l.sock >= 0, "accept");
@@ -184,13 +188,13 @@ struct link accept_link(const struct variant *v)
 	return l;
 }
 
-static struct report end_link(struct link *l)
+static struct report end_connection(struct connection *l)
 {
 	if (l->gnutls)
 		gnutls_close(l);
 	SSL_free(l->ssl);
 	close(l->sock);
-	return take_report();
+	return receive_report();
 }
 
 static uint64_t response_size(void)
@@ -198,57 +202,57 @@ static uint64_t response_size(void)
 	return (uint64_t)conf.header + conf.size;
 }
 
-static struct sample measure(const struct variant *v)
+static struct sample measure_one(const struct variant *v)
 {
-	int asked = conf.responses ? conf.warm + conf.responses : 0;
-	struct order order = { conf.responses ? COUNT : DRAIN, asked, 1, 0 };
+	int requests = conf.responses ? conf.warm_up + conf.responses : 0;
+	struct task task = { conf.responses ? COUNT : DRAIN, requests, 1, 0 };
 	struct sample s;
 	struct report r;
-	struct link l;
+	struct connection l;
 
-	give_order(&order);
-	l = accept_link(v);
-	s = timed(v, &l);
+	start_task(&task);
+	l = accept_connection(v);
+	s = run_timed(v, &l);
 	check_method(v, &l, &s);
-	r = end_link(&l);
-	if (r.bytes < response_size() * (uint64_t)(asked ? asked : 1))
-		die("%s: the stream was cut", v->name);
-	s.records = asked ? (double)r.records / asked : 0;
+	r = end_connection(&l);
+	if (r.bytes < response_size() * (uint64_t)(requests ? requests : 1))
+		die("%s: the stream was truncated", v->name);
+	s.records = requests ? (double)r.records / requests : 0;
 	return s;
 }
 
-static struct sample measure_at_once(const struct variant *v)
+static struct sample measure_connections(const struct variant *v)
 {
-	struct order order = { DRAIN, 0, conf.connections, conf.slow };
+	struct task task = { DRAIN, 0, conf.connections, conf.slow };
 	struct sample s;
 
-	give_order(&order);
+	start_task(&task);
 	s = measure_many(v);
-	if (take_report().bytes < conf.size * (uint64_t)conf.connections)
-		die("%s: a stream was cut", v->name);
+	if (receive_report().bytes < conf.size * (uint64_t)conf.connections)
+		die("%s: a stream was truncated", v->name);
 	return s;
 }
 
 static void verify(const struct variant *v)
 {
-	struct order order = { COMPARE, !conf.responses ? 0 :
+	struct task task = { COMPARE, !conf.responses ? 0 :
 			       conf.size < LARGE ? CHECKED : 1, 1, 0 };
 	uint64_t expected = response_size();
 	struct report r;
-	struct link l;
+	struct connection l;
 
-	give_order(&order);
-	l = accept_link(v);
-	if (order.responses) {
-		respond(v, &l, order.responses);
-		expected *= (uint64_t)order.responses;
+	start_task(&task);
+	l = accept_connection(v);
+	if (task.responses) {
+		serve_requests(v, &l, task.responses);
+		expected *= (uint64_t)task.responses;
 	} else {
 		v->respond(&l);
-		wait_end(l.sock);
+		wait_for_client_end(l.sock);
 	}
-	r = end_link(&l);
+	r = end_connection(&l);
 	if (r.bytes != expected || !r.equal)
-		die("%s: the client decrypted other bytes", v->name);
+		die("%s: the client received wrong bytes", v->name);
 	printf("verified: %s: %llu bytes equal\n", v->name,
 	       (unsigned long long)r.bytes);
 }
@@ -266,7 +270,7 @@ static void shuffle(unsigned int *order)
 	}
 }
 
-static void play_round(int round)
+static void run_round(int round)
 {
 	unsigned int order[MAX_VARIANTS];
 
@@ -274,17 +278,17 @@ static void play_round(int round)
 	shuffle(order);
 	for (unsigned int i = 0; i < n_chosen; i++)
 		samples[order[i]][round] = conf.connections + conf.slow > 1 ?
-			measure_at_once(&variants[order[i]]) :
-			measure(&variants[order[i]]);
+			measure_connections(&variants[order[i]]) :
+			measure_one(&variants[order[i]]);
 }
 
-/* What part of the machine others used meanwhile. */
-static double play(void)
+/* Returns the share of CPU time that other programs used meanwhile. */
+static double run_rounds(void)
 {
 	struct load from = load_now(), to;
 
 	for (int round = 0; round < conf.rounds; round++)
-		play_round(round);
+		run_round(round);
 	to = load_now();
 	return (to.others - from.others) / (to.all - from.all);
 }
@@ -319,7 +323,7 @@ static int version_arg(const char *s)
 	if (strcmp(s, "1.2") == 0)
 		return TLS1_2_VERSION;
 	if (strcmp(s, "1.3") != 0)
-		die("tls: 1.2 or 1.3");
+		die("--tls: expected 1.2 or 1.3");
 	return TLS1_3_VERSION;
 }
 
@@ -328,10 +332,10 @@ static const struct suite *suite_arg(const char *s)
 	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
 		if (strcmp(s, suites[i].name) == 0)
 			return &suites[i];
-	die("cipher: aes128gcm, aes256gcm or chacha20");
+	die("--cipher: expected aes128gcm, aes256gcm or chacha20");
 }
 
-static void choose(const char *name)
+static void add_variant(const char *name)
 {
 	unsigned int v = 0;
 
@@ -344,13 +348,13 @@ static void choose(const char *name)
 	chosen[n_chosen++] = v;
 }
 
-static void choose_list(char *list)
+static void variants_arg(char *list)
 {
 	char *name, *at = NULL;
 
 	for (name = strtok_r(list, ",", &at); name;
 	     name = strtok_r(NULL, ",", &at))
-		choose(name);
+		add_variant(name);
 }
 
 static FILE *results_arg(const char *path)
@@ -361,7 +365,7 @@ static FILE *results_arg(const char *path)
 	return f;
 }
 
-static void parse(int argc, char **argv)
+static void parse_options(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "name", required_argument, NULL, 'n' },
@@ -388,37 +392,38 @@ static void parse(int argc, char **argv)
 		case 's': conf.size = bytes_arg(optarg); break;
 		case 'h': conf.header = (int)bytes_arg(optarg); break;
 		case 'p': conf.responses = count_arg(optarg, 0, 99999); break;
-		case 'W': conf.warm = count_arg(optarg, 0, 99999); break;
+		case 'W': conf.warm_up = count_arg(optarg, 0, 99999); break;
 		case 'm': conf.connections = count_arg(optarg, 1, 9999); break;
 		case 'S': conf.slow = count_arg(optarg, 1, 9999); break;
 		case 'r': conf.rounds = count_arg(optarg, 1, MAX_ROUNDS); break;
 		case 'c': conf.suite = suite_arg(optarg); break;
 		case 't': conf.version = version_arg(optarg); break;
 		case 'w': conf.wake = (int)bytes_arg(optarg); break;
-		case 'C': conf.counted = true; break;
-		case 'v': choose_list(optarg); break;
+		case 'C': conf.count_instructions = true; break;
+		case 'v': variants_arg(optarg); break;
 		case 'j': conf.results = results_arg(optarg); break;
-		default: die("see bench/README.md");
+		default: die("wrong options; bench/README.md lists them");
 		}
 	}
 	if (optind != argc || !n_chosen || !conf.size)
-		die("see bench/README.md");
+		die("wrong options; bench/README.md lists them");
 	for (unsigned int i = 0; conf.responses && i < n_chosen; i++)
-		if (!variants[chosen[i]].sealed)
-			die("%s: bulk only", variants[chosen[i]].name);
+		if (!variants[chosen[i]].is_tls)
+			die("%s: for bulk transfers only (no --responses)",
+			    variants[chosen[i]].name);
 }
 
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	parse(argc, argv);
-	print_setting(own_network());
-	start_ends();
+	parse_options(argc, argv);
+	print_setting(unshare_network());
+	start_server_and_client();
 	srandom((unsigned int)time(NULL));
 	for (unsigned int i = 0; i < n_chosen; i++)
-		if (variants[chosen[i]].sealed)
+		if (variants[chosen[i]].is_tls)
 			verify(&variants[chosen[i]]);
-	print_table(chosen, n_chosen, play());
-	stop_ends();
+	print_table(chosen, n_chosen, run_rounds());
+	stop_server_and_client();
 	return 0;
 }

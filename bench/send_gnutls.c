@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* GnuTLS as another peer: its own session, its own way to send a file. */
+/* The variant gnutls_record_send_file: a server with GnuTLS. */
 #include "send.h"
 
 #ifdef BENCH_GNUTLS
@@ -25,7 +25,7 @@ static gnutls_datum_t content_of(BIO *bio)
 	return (gnutls_datum_t){ (unsigned char *)data, (unsigned int)len };
 }
 
-/* The certificate that all the others show. */
+/* Use the certificate of the other variants. */
 static void make_credentials(void)
 {
 	SSL_CTX *ctx = server.ctx[OPENSSL];
@@ -55,7 +55,7 @@ static const char *cipher(void)
 	return "CHACHA20-POLY1305";
 }
 
-void gnutls_open(struct link *l)
+void gnutls_open(struct connection *l)
 {
 	gnutls_session_t session;
 	char priority[100];
@@ -74,19 +74,19 @@ void gnutls_open(struct link *l)
 	l->gnutls = session;
 }
 
-void gnutls_request(struct link *l)
+void gnutls_request(struct connection *l)
 {
 	char request;
 
 	must(gnutls_record_recv(l->gnutls, &request, 1) == 1, "request");
 }
 
-void gnutls_respond(struct link *l)
+void gnutls_respond(struct connection *l)
 {
 	off_t off = 0;
 	ssize_t n;
 
-	/* its own offset argument is relative to the position in 3.7 */
+	/* in GnuTLS 3.7 the offset argument is relative to the position */
 	must(lseek(server.file, 0, SEEK_SET) == 0, "lseek");
 	if (conf.header)
 		must(gnutls_record_send(l->gnutls, server.header,
@@ -100,30 +100,30 @@ void gnutls_respond(struct link *l)
 	}
 }
 
-void gnutls_close(struct link *l)
+void gnutls_close(struct connection *l)
 {
 	gnutls_deinit(l->gnutls);
 }
 
 #else
 
-void gnutls_open(struct link *l)
+void gnutls_open(struct connection *l)
 {
 	(void)l;
 	die("built without GnuTLS");
 }
 
-void gnutls_request(struct link *l)
+void gnutls_request(struct connection *l)
 {
 	gnutls_open(l);
 }
 
-void gnutls_respond(struct link *l)
+void gnutls_respond(struct connection *l)
 {
 	gnutls_open(l);
 }
 
-void gnutls_close(struct link *l)
+void gnutls_close(struct connection *l)
 {
 	gnutls_open(l);
 }

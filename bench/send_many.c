@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many connections at once: each gets the file, one thread serves them all from
- * an event loop. What a byte costs should not depend on how many there are, nor
- * on others whose clients hardly read: these get the file without end, and are
- * not counted.
+ * Many concurrent connections, which one thread serves from an event loop. Each
+ * connection gets the file once. The CPU time per byte should not depend on the
+ * number of connections, nor on further connections with slow clients. The slow
+ * ones get the file again and again, and are not part of the result.
  */
 #include "send.h"
 
@@ -21,10 +21,10 @@
 #define SLOW_SNDBUF	65536
 
 struct transfer {
-	struct link link;
+	struct connection conn;
 	uint64_t off;
-	bool again;		/* no event may come: ask again */
-	bool waits_in_queue;
+	bool retry;		/* call libtlssf again without an event */
+	bool in_queue;
 	bool slow;
 };
 
@@ -33,7 +33,7 @@ struct transfer {
 static bool step_tlssf(struct transfer *t)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
-	ssize_t n = tlssf_send(t->link.ssl, server.file, (off_t)t->off,
+	ssize_t n = tlssf_send(t->conn.ssl, server.file, (off_t)t->off,
 			       (size_t)(conf.size - t->off));
 
 	if (n > 0) {
@@ -41,13 +41,13 @@ static bool step_tlssf(struct transfer *t)
 		return true;
 	}
 	if (n != TLSSF_WANT_WRITE)
-		die("tlssf_send: %zd, %s", n, tlssf_strerror(t->link.ssl));
-	must(tlssf_status(t->link.ssl, &st) == 0, "tlssf_status");
-	t->again = st.retry_ms > 0;
+		die("tlssf_send: %zd, %s", n, tlssf_strerror(t->conn.ssl));
+	must(tlssf_status(t->conn.ssl, &st) == 0, "tlssf_status");
+	t->retry = st.retry_ms > 0;
 	return false;
 }
 
-/* After "try again" the same bytes are read again: the library insists. */
+/* After WANT_WRITE, OpenSSL requires a call with the same bytes. */
 static bool step_write(struct transfer *t)
 {
 	static unsigned char buf[READ_SIZE];
@@ -57,27 +57,27 @@ static bool step_write(struct transfer *t)
 
 	must(pread(server.file, buf, len, (off_t)t->off) == (ssize_t)len,
 	     "pread");
-	n = SSL_write(t->link.ssl, buf, (int)len);
+	n = SSL_write(t->conn.ssl, buf, (int)len);
 	if (n > 0) {
 		t->off += (uint64_t)n;
 		return true;
 	}
-	must(SSL_get_error(t->link.ssl, n) == SSL_ERROR_WANT_WRITE,
+	must(SSL_get_error(t->conn.ssl, n) == SSL_ERROR_WANT_WRITE,
 	     "SSL_write");
 	return false;
 }
 
 /* ---- the loop ---- */
 
-/* Those whose turn it is; each at most once. */
+/* Transfers that can make progress; each is in the queue at most once. */
 static struct transfer **queue;
 static int first, queued, room;
 
 static void enqueue(struct transfer *t)
 {
-	if (t->waits_in_queue)
+	if (t->in_queue)
 		return;
-	t->waits_in_queue = true;
+	t->in_queue = true;
 	queue[(first + queued++) % room] = t;
 }
 
@@ -87,28 +87,31 @@ static struct transfer *dequeue(void)
 
 	first = (first + 1) % room;
 	queued--;
-	t->waits_in_queue = false;
+	t->in_queue = false;
 	return t;
 }
 
-/* As much as a fair server gives to one before the others; true: all of it. */
-static bool turn(const struct variant *v, struct transfer *t)
+/*
+ * Send up to 1 MiB, then let the other transfers run. Returns true if the file
+ * is sent completely.
+ */
+static bool send_share(const struct variant *v, struct transfer *t)
 {
 	uint64_t end = t->off + (1u << 20);
 	bool more = true;
 
 	if (end > conf.size)
 		end = conf.size;
-	t->again = false;
+	t->retry = false;
 	while (more && t->off < end)
-		more = v->who < AUTO ? step_write(t) : step_tlssf(t);
+		more = v->ctx_id < AUTO ? step_write(t) : step_tlssf(t);
 	if (t->slow && t->off == conf.size)
 		t->off = 0;
 	if (t->off == conf.size) {
-		must(shutdown(t->link.sock, SHUT_WR) == 0, "shutdown");
+		must(shutdown(t->conn.sock, SHUT_WR) == 0, "shutdown");
 		return true;
 	}
-	if (more || t->again)
+	if (more || t->retry)
 		enqueue(t);
 	return false;
 }
@@ -122,7 +125,7 @@ static void send_to_all(const struct variant *v, struct transfer *all, int n)
 		struct epoll_event e = { .events = EPOLLOUT | EPOLLET,
 					 .data.ptr = &all[i] };
 
-		must(epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].link.sock, &e) ==
+		must(epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].conn.sock, &e) ==
 		     0, "epoll_ctl");
 	}
 	while (left > 0) {
@@ -134,9 +137,9 @@ static void send_to_all(const struct variant *v, struct transfer *all, int n)
 		for (int i = 0; i < got; i++)
 			if (((struct transfer *)e[i].data.ptr)->off < conf.size)
 				enqueue(e[i].data.ptr);
-		/* with the last one done, the slow ones' client goes, too */
+		/* left is 0: the client closes the slow connections, too */
 		for (int i = queued; i > 0 && left > 0; i--)
-			left -= turn(v, dequeue());
+			left -= send_share(v, dequeue());
 	}
 	close(epoll);
 }
@@ -151,17 +154,17 @@ static void wait_closed(int sock)
 	must(recv(sock, &c, 1, 0) == 0, "end of stream");
 }
 
-/* Its buffers are full before anything is timed. */
-static void fill(const struct variant *v, struct transfer *t)
+/* Fill the socket buffers of a slow connection, before the timed phase. */
+static void fill_buffers(const struct variant *v, struct transfer *t)
 {
 	int size = SLOW_SNDBUF;
 
 	t->slow = true;
-	must(setsockopt(t->link.sock, SOL_SOCKET, SO_SNDBUF, &size,
+	must(setsockopt(t->conn.sock, SOL_SOCKET, SO_SNDBUF, &size,
 			sizeof(size)) == 0, "SO_SNDBUF");
-	turn(v, t);
+	send_share(v, t);
 	while (queued > 0)
-		turn(v, dequeue());
+		send_share(v, dequeue());
 }
 
 struct sample measure_many(const struct variant *v)
@@ -176,22 +179,22 @@ struct sample measure_many(const struct variant *v)
 	queue = calloc((size_t)n, sizeof(*queue));
 	must(all && queue, "calloc");
 	for (int i = 0; i < n; i++) {
-		all[i].link = accept_link(v);
-		must(fcntl(all[i].link.sock, F_SETFL, O_NONBLOCK) == 0,
+		all[i].conn = accept_connection(v);
+		must(fcntl(all[i].conn.sock, F_SETFL, O_NONBLOCK) == 0,
 		     "fcntl");
 		if (i < conf.slow)
-			fill(v, &all[i]);
+			fill_buffers(v, &all[i]);
 	}
 	wall = now(CLOCK_MONOTONIC);
 	cpu = now(CLOCK_THREAD_CPUTIME_ID);
 	send_to_all(v, all, n);
 	for (int i = conf.slow; i < n; i++)
-		wait_closed(all[i].link.sock);
+		wait_closed(all[i].conn.sock);
 	s.cpu = (now(CLOCK_THREAD_CPUTIME_ID) - cpu) / conf.connections;
 	s.wall = (now(CLOCK_MONOTONIC) - wall) / conf.connections;
 	for (int i = 0; i < n; i++) {
-		SSL_free(all[i].link.ssl);
-		close(all[i].link.sock);
+		SSL_free(all[i].conn.ssl);
+		close(all[i].conn.sock);
 	}
 	free(all);
 	free(queue);

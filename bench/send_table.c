@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What came out: a table for people, lines of JSON for bench/run. */
+/* Prints the results: a table, and lines of JSON for bench/run. */
 #include "send.h"
 
 #include <stdlib.h>
@@ -49,7 +49,7 @@ static struct spread wall_of(unsigned int v)
 	return spread(x);
 }
 
-/* Within a round: the machine may change its mood between rounds. */
+/* Ratios within a round: the speed of the machine may change between rounds. */
 static struct spread ratio_of(unsigned int base, unsigned int v)
 {
 	double x[MAX_ROUNDS];
@@ -89,10 +89,10 @@ static const char *version_name(void)
 	return conf.version == TLS1_3_VERSION ? "1.3" : "1.2";
 }
 
-/* Where clocks count instructions, a nanosecond is one. */
+/* If clocks count instructions, a nanosecond is one instruction. */
 static const char *unit(void)
 {
-	return conf.counted ? "1000 instructions" : "us";
+	return conf.count_instructions ? "1000 instructions" : "us";
 }
 
 void print_setting(bool own_net)
@@ -104,12 +104,12 @@ void print_setting(bool own_net)
 	       (double)conf.size, conf.header, version_name(),
 	       conf.suite->name, OpenSSL_version(OPENSSL_VERSION), u.release,
 	       own_net ? "own network namespace" :
-	       "the machine's own loopback: no namespace without root");
+	       "loopback of the machine (own namespace: only as root)");
 	if (conf.connections + conf.slow > 1)
-		printf("%d connections at once, and %d whose client hardly "
-		       "reads\n", conf.connections, conf.slow);
+		printf("%d concurrent connections, and %d with a slow "
+		       "client\n", conf.connections, conf.slow);
 	if (conf.wake)
-		printf("client woken once per %d bytes (SO_RCVLOWAT)\n",
+		printf("client wakes up once per %d bytes (SO_RCVLOWAT)\n",
 		       conf.wake);
 }
 
@@ -158,12 +158,13 @@ static void write_row(unsigned int base, unsigned int v, double others)
 
 void print_table(const unsigned int *order, unsigned int n, double others)
 {
-	printf("\n%s of CPU per response, x less CPU, records, sends of tlssf, "
-	       "method\n", unit());
+	printf("\n%s of CPU per response, times less CPU, records, sends of "
+	       "libtlssf, method\n", unit());
 	for (unsigned int i = 0; i < n; i++)
 		print_row(order[0], order[i]);
-	printf("median [min-max] of %d rounds; x: %s / variant in the same "
-	       "round\nother programs used %.0f %% of the CPUs meanwhile\n\n",
+	printf("median [min-max] of %d rounds; times less CPU: %s / variant, "
+	       "in the same round\nother programs used %.0f %% of the CPUs "
+	       "meanwhile\n\n",
 	       conf.rounds, variants[order[0]].name, 100 * others);
 	for (unsigned int i = 0; conf.results && i < n; i++)
 		write_row(order[0], order[i], others);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The ways to send a response: what everybody writes, and tlssf. */
+/* The variants: functions that send a response in different ways. */
 #include "send.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 #include <tlssf/tlssf.h>
 
-#define READ_SIZE	16384	/* of the loop that everybody writes */
+#define READ_SIZE	16384	/* per pread() and SSL_write() */
 #define ONE_SEND	(1u << 20)
 
 static unsigned char buf[ONE_SEND + 65536];
@@ -34,7 +34,7 @@ static size_t read_file(void *to, size_t cap, uint64_t off)
 	return len;
 }
 
-static void pread_write(struct link *l)
+static void pread_write(struct connection *l)
 {
 	uint64_t off = 0;
 	size_t n;
@@ -47,8 +47,8 @@ static void pread_write(struct link *l)
 	}
 }
 
-/* Header and file in one buffer, given to the library at once. */
-static void one_write(struct link *l)
+/* Header and file in one buffer, up to ONE_SEND per SSL_write(). */
+static void one_write(struct connection *l)
 {
 	size_t used = (size_t)conf.header, n;
 	uint64_t off = 0;
@@ -71,14 +71,14 @@ static ssize_t SSL_sendfile(SSL *ssl, int fd, off_t off, size_t len, int flags)
 	die("BoringSSL has no SSL_sendfile");
 }
 
-/* An EVP_AEAD there, of no use to seal_once(). */
+/* BoringSSL has it as EVP_AEAD only, which encrypt_record() cannot use. */
 static const EVP_CIPHER *EVP_chacha20_poly1305(void)
 {
 	die("BoringSSL has no EVP_chacha20_poly1305");
 }
 #endif
 
-static void ssl_sendfile_rest(struct link *l)
+static void ssl_sendfile_rest(struct connection *l)
 {
 	uint64_t off = 0;
 
@@ -91,15 +91,15 @@ static void ssl_sendfile_rest(struct link *l)
 	}
 }
 
-static void write_ssl_sendfile(struct link *l)
+static void write_ssl_sendfile(struct connection *l)
 {
 	if (conf.header)
 		write_all(l->ssl, server.header, (size_t)conf.header);
 	ssl_sendfile_rest(l);
 }
 
-/* The header waits in an open record for the file's first bytes. */
-static void more_sendfile(struct link *l)
+/* MSG_MORE keeps the record open, so header and file share a record. */
+static void msg_more_sendfile(struct connection *l)
 {
 	if (conf.header)
 		must(send(l->sock, server.header, (size_t)conf.header,
@@ -109,7 +109,7 @@ static void more_sendfile(struct link *l)
 
 /* ---- encryption alone ---- */
 
-static EVP_CIPHER_CTX *new_sealer(void)
+static EVP_CIPHER_CTX *new_cipher(void)
 {
 	static const unsigned char key[32];
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
@@ -124,7 +124,7 @@ static EVP_CIPHER_CTX *new_sealer(void)
 	return ctx;
 }
 
-static void seal_once(EVP_CIPHER_CTX *ctx, unsigned char *data, size_t len)
+static void encrypt_record(EVP_CIPHER_CTX *ctx, unsigned char *data, size_t len)
 {
 	static const unsigned char aad[5];
 	static unsigned char nonce[12];
@@ -139,9 +139,9 @@ static void seal_once(EVP_CIPHER_CTX *ctx, unsigned char *data, size_t len)
 				 data + len) == 1, "sealing");
 }
 
-/* ---- no TLS at all: what the rest of the machine costs ---- */
+/* ---- no TLS: the cost of TCP and the page cache ---- */
 
-static void tcp_sendfile(struct link *l)
+static void tcp_sendfile(struct connection *l)
 {
 	off_t off = 0;
 
@@ -158,18 +158,19 @@ static void tcp_sendfile(struct link *l)
 #define RECORDS		32
 
 /*
- * The floor of any design that reads the file, seals it and sends it: the same
- * reads and sends of 32 records without a TLS library, and as much encryption,
- * of bytes that never leave the cache. What arrives is no TLS.
+ * A lower limit for the cost of any design that reads, encrypts and sends a
+ * file: the reads and sends of 32 records at a time, without a TLS library, and
+ * the encryption of as many bytes, which are always in the CPU cache. The
+ * client cannot decrypt what this sends.
  */
-static void floor_of_all(struct link *l)
+static void minimal_cost(struct connection *l)
 {
 	static unsigned char batch[RECORDS * RECORD], hot[16384 + 16];
-	static EVP_CIPHER_CTX *seal;
+	static EVP_CIPHER_CTX *cipher;
 	uint64_t off = 0;
 
-	if (!seal)
-		seal = new_sealer();
+	if (!cipher)
+		cipher = new_cipher();
 	while (off < conf.size) {
 		struct iovec v[RECORDS];
 		ssize_t n;
@@ -183,7 +184,7 @@ static void floor_of_all(struct link *l)
 		for (ssize_t left = n; left > 0; left -= 16384) {
 			size_t len = left < 16384 ? (size_t)left : 16384;
 
-			seal_once(seal, hot, len);
+			encrypt_record(cipher, hot, len);
 			sent += len + RECORD - 16384;
 		}
 		must(send(l->sock, batch, sent, 0) == (ssize_t)sent, "send");
@@ -192,7 +193,7 @@ static void floor_of_all(struct link *l)
 
 /* ---- tlssf ---- */
 
-static void wait_writable(struct link *l)
+static void wait_writable(struct connection *l)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 	struct pollfd p = { .fd = l->sock, .events = POLLOUT };
@@ -201,10 +202,10 @@ static void wait_writable(struct link *l)
 	if (st.retry_ms)
 		must(poll(NULL, 0, (int)st.retry_ms) == 0, "poll");
 	else
-		must(poll(&p, 1, poll_limit()) == 1, "waiting for POLLOUT");
+		must(poll(&p, 1, poll_limit_ms()) == 1, "waiting for POLLOUT");
 }
 
-static void tlssf_file(struct link *l)
+static void tlssf_file(struct connection *l)
 {
 	uint64_t off = 0;
 
@@ -221,7 +222,7 @@ static void tlssf_file(struct link *l)
 	}
 }
 
-static void tlssf(struct link *l)
+static void tlssf(struct connection *l)
 {
 	struct tlssf_job job = {
 		.size = sizeof(job),
@@ -229,7 +230,7 @@ static void tlssf(struct link *l)
 		.header_len = (size_t)conf.header,
 		.fd = server.file,
 		.file_len = conf.size,
-		/* it is in the header; the others do not look, either */
+		/* like the other variants, do not call fstat() */
 		.file_known = 1,
 	};
 	int r;
@@ -245,22 +246,23 @@ static void tlssf(struct link *l)
 }
 
 #define ANY	TLSSF_METHOD_COUNT
-#define NOT	(-1)
+#define NONE	(-1)	/* libtlssf is not used */
 
 const struct variant variants[MAX_VARIANTS] = {
-	{ "pread+SSL_write", pread_write, OPENSSL, NOT, false, true },
-	/* the same once more: what the noise alone makes of a ratio */
-	{ "the-same-again", pread_write, OPENSSL, NOT, false, true },
-	{ "one-SSL_write", one_write, OPENSSL, NOT, false, true },
-	{ "SSL_sendfile", write_ssl_sendfile, OPENSSL_KTLS, NOT, false, true },
-	{ "ktls-again", write_ssl_sendfile, OPENSSL_KTLS, NOT, false, true },
-	{ "ktls-pread+SSL_write", pread_write, OPENSSL_KTLS, NOT, false, true },
-	{ "ktls-one-SSL_write", one_write, OPENSSL_KTLS, NOT, false, true },
-	{ "ktls-MSG_MORE", more_sendfile, OPENSSL_KTLS, NOT, false, true },
-	{ "gnutls_record_send_file", gnutls_respond, GNUTLS, NOT, false,
+	{ "pread+SSL_write", pread_write, OPENSSL, NONE, false, true },
+	/* identical to the first: its ratio shows the noise */
+	{ "the-same-again", pread_write, OPENSSL, NONE, false, true },
+	{ "one-SSL_write", one_write, OPENSSL, NONE, false, true },
+	{ "SSL_sendfile", write_ssl_sendfile, OPENSSL_KTLS, NONE, false, true },
+	{ "ktls-again", write_ssl_sendfile, OPENSSL_KTLS, NONE, false, true },
+	{ "ktls-pread+SSL_write", pread_write, OPENSSL_KTLS, NONE, false,
 	  true },
-	{ "floor", floor_of_all, OPENSSL, NOT, false, false },
-	{ "tcp-sendfile", tcp_sendfile, OPENSSL, NOT, false, false },
+	{ "ktls-one-SSL_write", one_write, OPENSSL_KTLS, NONE, false, true },
+	{ "ktls-MSG_MORE", msg_more_sendfile, OPENSSL_KTLS, NONE, false, true },
+	{ "gnutls_record_send_file", gnutls_respond, GNUTLS, NONE, false,
+	  true },
+	{ "floor", minimal_cost, OPENSSL, NONE, false, false },
+	{ "tcp-sendfile", tcp_sendfile, OPENSSL, NONE, false, false },
 	{ "tlssf", tlssf, AUTO, ANY, false, true },
 	{ "tlssf-nonblocking", tlssf, AUTO, ANY, true, true },
 	{ "tlssf-ssl_sendfile", tlssf, NAMED_SSL_SENDFILE,
