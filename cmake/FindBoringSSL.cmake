@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# BoringSSL as Debian has it (android-libboringssl-dev): headers and libraries
-# lie in folders of their own, where nothing else finds them. Gives
-# BoringSSL::SSL and BoringSSL::Crypto. Another place: -DBoringSSL_ROOT=.
+# Finds BoringSSL and defines BoringSSL::SSL and BoringSSL::Crypto. Searches the
+# folders of Debian's package android-libboringssl-dev, which are not among the
+# default ones, and the folder BoringSSL_ROOT, if set.
 find_path(BoringSSL_INCLUDE openssl/is_boringssl.h PATH_SUFFIXES android)
 foreach(part ssl crypto)
 	find_library(BoringSSL_${part} ${part} NO_CMAKE_SYSTEM_PATH
@@ -11,7 +11,7 @@ endforeach()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(BoringSSL
 	REQUIRED_VARS BoringSSL_ssl BoringSSL_crypto BoringSSL_INCLUDE
-	FAIL_MESSAGE "no BoringSSL (Debian: android-libboringssl-dev)")
+	FAIL_MESSAGE "BoringSSL not found (Debian: android-libboringssl-dev)")
 if(BoringSSL_FOUND AND NOT TARGET BoringSSL::SSL)
 	foreach(part Crypto SSL)
 		string(TOLOWER ${part} file)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 include(CMakePackageConfigHelpers)
 
-# The .pc file finds its prefix from where it lies, unless libdir is elsewhere.
+# The .pc file derives its prefix from its own location, so that the installed
+# tree can be moved. That is not possible if libdir is an absolute path.
 if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
 	set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
 	set(pc_libdir "${CMAKE_INSTALL_LIBDIR}")
@@ -21,7 +22,7 @@ if(BoringSSL_ssl)
 endif()
 configure_file(${libname}.pc.in ${libname}.pc @ONLY)
 
-# `uninstall`, where no project around this one has its own.
+# The target `uninstall`, unless this is a subproject: the parent may have one.
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/tlssf)
 set(folders ${CMAKE_INSTALL_BINDIR} ${CMAKE_INSTALL_LIBDIR} ${package}
 	${CMAKE_INSTALL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_INCLUDEDIR}/tlssf
@@ -36,7 +37,8 @@ if(PROJECT_SOURCE_DIR STREQUAL CMAKE_SOURCE_DIR)
 		-P ${PROJECT_SOURCE_DIR}/cmake/uninstall.cmake VERBATIM)
 endif()
 
-# Both builds may go to one prefix: what has one name is one and the same file.
+# The builds for OpenSSL and BoringSSL can share a prefix: files of the same
+# name have the same content in both.
 install(TARGETS tlssf tlssf_static EXPORT tlssf-${TLSSF_TLS}-targets
 	LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
 	ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -53,7 +55,8 @@ install(FILES ${PROJECT_BINARY_DIR}/${libname}.pc
 	DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES docs/man/tlssf.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 file(GLOB pages CONFIGURE_DEPENDS docs/man/*.3)
-foreach(page IN LISTS pages)	# one more for each name after the first
+# For each further name of a man page, install a page that includes it.
+foreach(page IN LISTS pages)
 	get_filename_component(main ${page} NAME)
 	file(STRINGS ${page} names REGEX "^\\.Nm tlssf_[a-z_]+ ?,?$")
 	foreach(name IN LISTS names)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-# Tools, examples, tests and benchmarks. One program per file that has a main;
-# a file without one belongs to the program whose name its own begins with,
-# else (tests only) to all of them.
+# Tools, examples, tests and benchmarks. Each file with a main() is a program. A
+# file PROGRAM_*.c without main() is part of that program; in tests, any other
+# file without main() is part of all programs.
 
-# Sort the C files of a folder into `programs` and `parts`, without ".c".
+# Set `programs` and `parts` to the names, without ".c", of the C files in a
+# folder with and without main().
 function(sort_sources folder)
 	file(GLOB files RELATIVE ${PROJECT_SOURCE_DIR}/${folder}
 		CONFIGURE_DEPENDS ${folder}/*.c)
@@ -21,7 +22,8 @@ function(sort_sources folder)
 	set(parts ${rest} PARENT_SCOPE)
 endfunction()
 
-# add_program(FOLDER NAME TARGET LIBRARY...): with its own parts.
+# add_program(FOLDER NAME TARGET LIBRARY...): add a program with its parts.
+# Parts of tlssf-NAME may also begin with NAME_.
 function(add_program folder name target)
 	set(files ${folder}/${name}.c)
 	string(REGEX REPLACE "^tlssf-" "" stem ${name})
@@ -66,7 +68,7 @@ if(TLSSF_EXAMPLES)
 	endif()
 endif()
 
-# The loops of docs/ADOPTING.md; that of libevent where there is libevent.
+# The programs of docs/ADOPTING.md; that for libevent only if it is installed.
 function(add_adopting name)
 	list(TRANSFORM ARGN PREPEND examples/adopting/)
 	add_executable(adopting_${name} examples/adopting/setup.c ${ARGN})

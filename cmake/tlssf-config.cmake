@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # find_package(tlssf): tlssf::tlssf and tlssf::tlssf_static, with OpenSSL.
 # find_package(tlssf COMPONENTS boringssl): tlssf::tlssf-boringssl and
-# tlssf::tlssf-boringssl_static, with BoringSSL. Take one of the two: they
-# must not meet in a process.
+# tlssf::tlssf-boringssl_static, with BoringSSL. Link a program with one of the
+# two only: OpenSSL and BoringSSL have the same symbols.
 include(CMakeFindDependencyMacro)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_dependency(Threads)
@@ -16,7 +16,7 @@ foreach(_tlssf_component IN LISTS _tlssf_components)
 	if(NOT EXISTS ${_tlssf_targets})
 		set(tlssf_FOUND FALSE)
 		set(tlssf_NOT_FOUND_MESSAGE
-			"tlssf: no component ${_tlssf_component} here")
+			"tlssf: component ${_tlssf_component} is not installed")
 		return()
 	endif()
 	if(_tlssf_component STREQUAL boringssl)

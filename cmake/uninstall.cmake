@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# cmake -DBUILD=DIR -P uninstall.cmake: remove what the last install from the
-# build tree DIR has put there, and the folders that it had to make.
+# cmake -DBUILD=DIR -P uninstall.cmake: remove the files that the last install
+# from the build tree DIR has installed, and the folders that it has created.
 set(manifest ${BUILD}/install_manifest.txt)
 set(record ${BUILD}/install_folders.txt)
 if(NOT EXISTS ${manifest})
@@ -16,7 +16,7 @@ foreach(file IN LISTS files)
 	message(STATUS "Removed ${file}")
 endforeach()
 
-# The deepest first; rmdir leaves alone what somebody else still uses.
+# The deepest folders first. rmdir fails for a folder that is not empty.
 if(EXISTS ${record})
 	file(STRINGS ${record} folders)
 	list(SORT folders ORDER DESCENDING)
