@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Our end of the peers: the program that they come from, and orders to them. */
+#include "limits.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HEAR_MS		120000
 #define PATH		4096
 
 static int program = -1;	/* socket to it */
@@ -41,7 +41,7 @@ static int wait_for(int fd)
 	int n;
 
 	do
-		n = poll(&pfd, 1, HEAR_MS);
+		n = poll(&pfd, 1, HANG_MS);
 	while (n < 0 && errno == EINTR);
 	return n > 0 ? 0 : n ? -errno : -ETIMEDOUT;
 }

@@ -21,7 +21,9 @@ static const int sndbufs[] = { 8192, 32768, 65536, 0 };
 #define RCVBUF		16384
 #define MOST_AHEAD	(65536 + 16384)	/* sealed, not told */
 #define STALL_US	100000	/* the reader wakes up after that */
-#define MAX_TURNS	2000	/* of a loop with its waits: more is a spin */
+#define MAX_TURNS	2000	/* of a loop, without any wait: a spin */
+#define MAX_CALLS	500	/* of the kernel, and some with each wait */
+#define CALLS_PER_WAIT	16
 
 static struct link l;
 static struct file file;	/* shared by all tests */
@@ -42,7 +44,8 @@ static void teardown(void)
 struct loop {
 	int ep;
 	bool edge;
-	unsigned int turns;
+	unsigned int turns;	/* that did not really wait */
+	unsigned int waits;	/* those that did */
 };
 
 static void loop_open(struct loop *loop, bool edge)
@@ -52,7 +55,7 @@ static void loop_open(struct loop *loop, bool edge)
 	if (edge)
 		ev.events |= EPOLLET;
 	loop->edge = edge;
-	loop->turns = 0;
+	loop->turns = loop->waits = 0;
 	loop->ep = epoll_create1(EPOLL_CLOEXEC);
 	ck_assert_int_ge(loop->ep, 0);
 	ck_assert_int_eq(epoll_ctl(loop->ep, EPOLL_CTL_ADD, l.fd, &ev), 0);
@@ -66,16 +69,22 @@ static void loop_wait(struct loop *loop)
 {
 	struct epoll_event ev;
 	struct tlssf_status st;
+	uint64_t start;
 	int n;
 
-	ck_assert_msg(++loop->turns < MAX_TURNS, "the loop spins");
 	get_status(&l, &st);
 	if (st.retry_ms) {
 		usleep(st.retry_ms * 1000);
+		loop->waits++;
 		return;
 	}
-	n = epoll_wait(loop->ep, &ev, 1, 20000);
+	start = real_ms();
+	n = epoll_wait(loop->ep, &ev, 1, HANG_MS);
 	ck_assert_msg(n == 1, "no event, retry_ms 0: the loop sleeps for ever");
+	if (real_ms() - start > 1)
+		loop->waits++;
+	else
+		ck_assert_msg(++loop->turns < MAX_TURNS, "the loop spins");
 }
 
 /* Non-blocking, from `off` until the socket is full or all is accepted. */
@@ -136,6 +145,13 @@ static uint64_t calls(void)
 	return st.calls;
 }
 
+/* However long it took: a slow reader needs more waits. */
+static void few_calls(const struct loop *loop, uint64_t before)
+{
+	ck_assert_uint_lt(calls() - before,
+			  MAX_CALLS + CALLS_PER_WAIT * loop->waits);
+}
+
 /* A reader that stalls, then reads all: told before, so that it can. */
 static void stalled_reader(void)
 {
@@ -192,9 +208,9 @@ START_TEST(shutdown_delivers)
 	stalled_reader();
 	send_part(&loop, 1, 98304, true);
 	before = calls();
-	loop.turns = 0;
+	loop.turns = loop.waits = 0;
 	shut_down(&loop);
-	ck_assert_uint_lt(calls() - before, 500);
+	few_calls(&loop, before);
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), 0);
 	close(loop.ep);
 	close_socket();
@@ -244,7 +260,7 @@ START_TEST(flush_delivers)
 		send_part(&loop, 4097, 98304, true);
 		before = calls();
 		flush(&loop);
-		ck_assert_uint_lt(calls() - before, 500);
+		few_calls(&loop, before);
 	}
 	close(loop.ep);
 	close_socket();
@@ -271,11 +287,11 @@ START_TEST(blocking)
 }
 END_TEST
 
-static uint64_t clock_ms(clockid_t clock)
+static uint64_t cpu_ms(void)
 {
 	struct timespec t;
 
-	clock_gettime(clock, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
@@ -301,21 +317,19 @@ START_TEST(blocking_timeout)
 		told += (size_t)n;
 	}
 	ck_assert_int_eq(n, TLSSF_WANT_WRITE);
-	start = clock_ms(CLOCK_MONOTONIC);
-	cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
+	start = real_ms();
+	cpu = cpu_ms();
 	n = tlssf_flush(l.ssl);
 	if (kernel && n == 0)	/* what it took is all in TCP, full as it is */
 		least = 200;
 	else
 		ck_assert_int_eq(n, TLSSF_WANT_WRITE);
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), TLSSF_WANT_WRITE);
-	start = clock_ms(CLOCK_MONOTONIC) - start;
+	start = real_ms() - start;
 	ck_assert_uint_ge(start, least);
-	ck_assert_uint_le(start, 5000);
-	ck_assert_uint_lt(clock_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu,
-			  start / 2);
+	ck_assert_uint_lt(cpu_ms() - cpu, start / 2);
 	tell_read(&l, PEER_ALL, 0, 0);
-	limit.tv_sec = 20;
+	limit.tv_sec = HANG_S;
 	setsockopt(l.fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), 0);
 	close_socket();
@@ -439,7 +453,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("e2e_close");
-	TCase *tc = add_case(suite, "close", 30);
+	TCase *tc = add_case(suite, "close");
 	int each = cases();
 
 	warm_up();

@@ -163,6 +163,7 @@ static void reuse(struct link *from, struct link *to, int way)
 /* After a clean end, with the socket full, or dead. */
 START_TEST(clear_and_reuse)
 {
+	unsigned int turns = 0;
 	int way = _i / 3;
 
 	if (!life_open_full(&life, way, __func__))
@@ -173,9 +174,9 @@ START_TEST(clear_and_reuse)
 	} else if (_i % 3 == 1) {
 		tell(&life, PEER_RESET, 0);
 		hear(&life);
-		for (int i = 0; i < 1000 &&
-		     tlssf_shutdown(life.ssl) == TLSSF_WANT_WRITE; i++)
-			usleep(1000);
+		while (tlssf_shutdown(life.ssl) == TLSSF_WANT_WRITE &&
+		       pause_turn(&turns))
+			;
 		ck_assert_int_eq(tlssf_shutdown(life.ssl), TLSSF_ERROR);
 	}
 	reuse(&life, &second, way);
@@ -215,19 +216,18 @@ END_TEST
  */
 START_TEST(bio_replaced_when_full)
 {
-	ssize_t n = 0;
+	unsigned int turns = 0;
+	ssize_t n;
 
 	ck_assert(life_open_full(&life, _i, __func__));
 	ck_assert_int_eq(SSL_set_fd(life.ssl, life.fd), 1);
 	tell(&life, PEER_READ, PEER_ALL);
-	for (int i = 0; i < 2000 && n != TLSSF_ERROR && told < ALL; i++) {
+	do {
 		n = tlssf_send(life.ssl, life_file.fd, (off_t)told,
 			       (size_t)(ALL - told));
 		if (n > 0)
 			told += (size_t)n;
-		else if (n == TLSSF_WANT_WRITE)
-			usleep(1000);
-	}
+	} while (n != TLSSF_ERROR && told < ALL && pause_turn(&turns));
 	ck_assert_int_eq(n, TLSSF_ERROR);
 	ck_assert_int_eq(tlssf_shutdown(life.ssl), TLSSF_ERROR);
 	link_close(&second);
@@ -384,7 +384,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("e2e_life");
-	TCase *tc = add_case(suite, "life", 30);
+	TCase *tc = add_case(suite, "life");
 
 	warm_up();
 	file_make(&life_file, 4 * MIB);
@@ -403,7 +403,7 @@ int main(void)
 	tcase_add_loop_test(tc, init_again, 0, 2);
 	tcase_add_loop_test(tc, no_keylog, 0, 2);
 	tcase_add_loop_test(tc, other_ctx_by_name, 0, 8);
-	tc = add_case(suite, "process", 60);
+	tc = add_case(suite, "process");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	add_process_tests(tc);
 	return run_suite("e2e_life", suite);

@@ -371,7 +371,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("e2e_matrix");
-	TCase *tc = add_case(suite, "sizes", 60);
+	TCase *tc = add_case(suite, "sizes");
 
 	warm_up();
 	open_files();
@@ -379,7 +379,7 @@ int main(void)
 	tcase_add_loop_test(tc, every_size, 0, (int)N_ROWS);
 	tcase_add_test(tc, cipher_without_offload);
 	tcase_add_loop_test(tc, without_ctx_init, 0, (int)COUNT(versions));
-	tc = add_case(suite, "64 MiB", 120);
+	tc = add_case(suite, "64 MiB");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, sixty_four_mib, 0, 2 * (int)N_ROWS);
 	return run_suite("e2e_matrix", suite);

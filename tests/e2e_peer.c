@@ -392,7 +392,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("e2e_peer");
-	TCase *tc = add_case(suite, "peer", 20);
+	TCase *tc = add_case(suite, "peer");
 
 	warm_up();
 	tcase_add_checked_fixture(tc, setup, teardown);

@@ -171,7 +171,7 @@ static void buffer(int fd, int opt, int size)
  */
 static int tcp_socket(void)
 {
-	struct timeval tv = { .tv_sec = 2 * PATIENCE / 1000 };
+	struct timeval tv = { .tv_sec = 2 * HANG_S };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ck_assert_int_ge(fd, 0);

@@ -7,7 +7,8 @@
 #ifndef TLSSF_KERNEL_FACTS_UTIL_H
 #define TLSSF_KERNEL_FACTS_UTIL_H
 
-#include <check.h>
+#include "limits.h"
+
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,7 +35,7 @@
 #define INFO_MAX 56
 #define MAX_PLAIN (1 << 20)
 #define MAX_RECORDS 256
-#define PATIENCE 10000	/* ms: the guests are slow */
+#define PATIENCE HANG_MS
 #define QUIET 250	/* ms without a byte: nothing is coming */
 
 enum { TYPE_ALERT = 21, TYPE_HANDSHAKE = 22, TYPE_DATA = 23 };
@@ -95,7 +96,7 @@ extern unsigned char buf[4 * RECORD_MAX];	/* that pattern */
 extern volatile sig_atomic_t pipes;	/* SIGPIPEs caught */
 void setup(void);
 void teardown(void);
-TCase *send_tcase(void);
+void add_send_tests(Suite *suite);
 void assert_errno(ssize_t r, int want);
 
 /* Sizes of 0 leave the kernel's default. */

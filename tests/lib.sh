@@ -2,6 +2,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # What the test scripts share. The script sets suite, its name, before.
 
+# Seconds that only something that hangs takes, however slow and busy the machine
+# is: for one server to start, one client to end.
+hang=600
 passed=0 failed=0 skipped=0
 server=''	# a process of the test that runs, and more of them; all are
 clients=()	# ended when the test ends
@@ -64,10 +67,9 @@ is() {
 	[[ $2 == "$3" ]] || { echo "$1: wanted '$2', found '$3'"; return 1; }
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds.
+# wait_for COMMAND...: until it succeeds.
 wait_for() {
-	local end=$((SECONDS + $1))
-	shift
+	local end=$((SECONDS + hang))
 	until "$@"; do
 		((SECONDS < end)) || { echo "in vain: $*"; return 1; }
 		sleep 0.1

@@ -20,7 +20,6 @@
 #define SOL_TLS 282
 #endif
 #define SEGMENT		1460	/* loopback's own 64 KiB hides effects */
-#define WAIT_MS		20000
 #define MAX_TURNS	1000000u
 
 const struct way ways[N_WAYS] = {
@@ -298,7 +297,7 @@ void wait_writable(struct link *l)
 	ck_assert_uint_lt(l->turns++, MAX_TURNS);
 	if (st.retry_ms)
 		usleep(st.retry_ms * 1000);
-	else if (poll(&pfd, 1, WAIT_MS) != 1)
+	else if (poll(&pfd, 1, HANG_MS) != 1)
 		stuck(l);
 }
 
@@ -373,7 +372,7 @@ void write_all(struct link *l, const void *data, size_t len)
 		error = SSL_get_error(l->ssl, n);
 		ck_assert_int_eq(error, SSL_ERROR_WANT_WRITE);
 		ck_assert_uint_lt(l->turns++, MAX_TURNS);
-		if (poll(&pfd, 1, WAIT_MS) != 1)
+		if (poll(&pfd, 1, HANG_MS) != 1)
 			stuck(l);
 	}
 }

@@ -25,7 +25,7 @@
 
 #define READ_MAX	16384
 #define SEGMENT		1460	/* loopback's own 64 KiB hides effects */
-#define LIFETIME	1200	/* s: no connection outlives a hung test */
+#define LIFETIME	2400	/* s: no connection outlives a hung test */
 
 struct client {
 	SSL *ssl;

@@ -66,7 +66,7 @@ enum peer_end {
 	END_FAILED,	/* something else */
 };
 
-#define PEER_PATIENCE	20
+#define PEER_PATIENCE	300	/* only a hang takes longer */
 
 struct peer_report {
 	uint64_t bytes;		/* read since the last report */

@@ -387,9 +387,9 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_batch");
-	TCase *marks = add_case(suite, "marks", 30);
-	TCase *moves = add_case(suite, "settle", 60);
-	TCase *cache = add_case(suite, "cache", 30);
+	TCase *marks = add_case(suite, "marks");
+	TCase *moves = add_case(suite, "settle");
+	TCase *cache = add_case(suite, "cache");
 
 	tcase_add_test(marks, marks_tell_whole_records);
 	tcase_add_test(marks, marks_merge_when_they_run_out);

@@ -465,9 +465,9 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_conn");
-	TCase *state = add_case(suite, "state", 30);
-	TCase *end = add_case(suite, "end", 30);
-	TCase *keys = add_case(suite, "keys", 60);
+	TCase *state = add_case(suite, "state");
+	TCase *end = add_case(suite, "end");
+	TCase *keys = add_case(suite, "keys");
 
 	tcase_add_test(state, every_errno_is_classified);
 	tcase_add_test(state, another_process_sends_nothing);

@@ -72,7 +72,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_kernel_key");
-	TCase *keys = add_case(suite, "keys", 10);
+	TCase *keys = add_case(suite, "keys");
 
 	tcase_add_test(keys, keys_are_packed);
 	return run_suite("unit_kernel_key", suite);

@@ -422,10 +422,10 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_kernel_send");
-	TCase *pieces = add_case(suite, "pieces", 30);
-	TCase *counts = add_case(suite, "counts", 30);
-	TCase *packets = add_case(suite, "packets", 30);
-	TCase *waits = add_case(suite, "waits", 30);
+	TCase *pieces = add_case(suite, "pieces");
+	TCase *counts = add_case(suite, "counts");
+	TCase *packets = add_case(suite, "packets");
+	TCase *waits = add_case(suite, "waits");
 
 	tcase_add_test(pieces, tiny_jobs_are_one_send);
 	tcase_add_test(pieces, tiny_job_in_two_sends);

@@ -311,8 +311,8 @@ END_TEST
 
 void add_error_tests(Suite *suite)
 {
-	TCase *sends = add_case(suite, "errno", 120);
-	TCase *again = add_case(suite, "again", 30);
+	TCase *sends = add_case(suite, "errno");
+	TCase *again = add_case(suite, "again");
 
 	tcase_add_test(sends, errno_of_sendfile);
 	tcase_add_test(sends, progress_is_told_before_the_error);

@@ -131,7 +131,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_keysched");
-	TCase *tc = add_case(suite, "keys", 10);
+	TCase *tc = add_case(suite, "keys");
 
 	tcase_add_loop_test(tc, rfc_8448, 0, 2);
 #ifndef OPENSSL_IS_BORINGSSL

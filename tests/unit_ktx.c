@@ -354,8 +354,8 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_ktx");
-	TCase *sum = add_case(suite, "sum", 30);
-	TCase *ends = add_case(suite, "ends", 30);
+	TCase *sum = add_case(suite, "sum");
+	TCase *ends = add_case(suite, "ends");
 
 	tcase_add_loop_test(sum, zero_only_when_all_is_in_tcp, 0, N_KINDS);
 	tcase_add_loop_test(sum, records_count_without_plaintext, 0, N_KINDS);

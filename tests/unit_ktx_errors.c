@@ -179,7 +179,7 @@ END_TEST
 
 void add_ktx_errors(Suite *suite)
 {
-	TCase *tc = add_case(suite, "errors", 60);
+	TCase *tc = add_case(suite, "errors");
 
 	tcase_add_test(tc, start_needs_a_socket);
 	tcase_add_test(tc, unknown_cipher_is_inexact);

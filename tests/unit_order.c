@@ -501,13 +501,13 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_order");
-	TCase *tc = add_case(suite, "order", 60);
+	TCase *tc = add_case(suite, "order");
 
 	tcase_add_loop_test(tc, anything_in_any_order, 0,
 			    (in_guest() ? SEEDS / 8 : SEEDS) * 2 * ROWS);
 	tcase_add_loop_test(tc, every_alignment, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, every_cut, 0, ROWS);
-	tc = add_case(suite, "failures", 30);
+	tc = add_case(suite, "failures");
 	tcase_add_loop_test(tc, unreadable_file, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, truncated_file, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, dead_wire, 0, ROWS);

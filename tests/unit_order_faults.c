@@ -153,7 +153,7 @@ END_TEST
 
 void add_fault_tests(Suite *suite)
 {
-	TCase *tc = add_case(suite, "faults", 100);
+	TCase *tc = add_case(suite, "faults");
 
 	tcase_add_loop_test(tc, each_call, 0,
 			    (int)((in_guest() ? 1 : N_WORLDS) * N_CALLS));

@@ -478,7 +478,7 @@ END_TEST
 
 void add_library_tests(Suite *suite)
 {
-	TCase *tc = add_case(suite, "library", 30);
+	TCase *tc = add_case(suite, "library");
 
 	tcase_add_loop_test(tc, error_of_a_read, 0, 4 * ROWS);
 	tcase_add_loop_test(tc, alert_without_room, 0, 3 * ROWS);

@@ -286,7 +286,7 @@ END_TEST
 
 void add_mixed_tests(Suite *suite)
 {
-	TCase *tc = add_case(suite, "mixed", 60);
+	TCase *tc = add_case(suite, "mixed");
 
 	tcase_add_loop_test(tc, anything_between, 0,
 			    in_guest() ? SEEDS / 8 : SEEDS);

@@ -281,7 +281,7 @@ END_TEST
 void add_search_tests(Suite *suite)
 {
 	static const int blocks[] = { 2, 3, 5, 100, 512, 4096, 16384 };
-	TCase *tc = add_case(suite, "search", 60);
+	TCase *tc = add_case(suite, "search");
 
 	tcase_add_loop_test(tc, records_before, 0, 2 * (int)N_NUMBERS);
 	tcase_add_loop_test(tc, key_updates_before, 0, 19);
@@ -292,7 +292,7 @@ void add_search_tests(Suite *suite)
 	tcase_add_test(tc, wrong_secret);
 	tcase_add_test(tc, keylog_replaced);
 	tcase_add_test(tc, every_refusal);
-	tc = add_case(suite, "memory", 60);
+	tc = add_case(suite, "memory");
 	tcase_add_test(tc, scan_finds);
 	tcase_add_loop_test(tc, wiped, 0, 2);
 }

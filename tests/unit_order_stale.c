@@ -396,7 +396,7 @@ END_TEST
 
 void add_stale_tests(Suite *suite)
 {
-	TCase *tc = add_case(suite, "stale", 30);
+	TCase *tc = add_case(suite, "stale");
 
 #ifndef OPENSSL_IS_BORINGSSL
 	tcase_add_loop_test(tc, renegotiation_before_a_takeover, 0, 2);

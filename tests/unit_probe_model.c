@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit_probe_model.h"
 
+#include "limits.h"
+
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
@@ -305,10 +307,9 @@ bool ask_rekey(void)
 
 void add_tests(Suite *suite, const char *name, const TTest *const *tests)
 {
-	TCase *tc = tcase_create(name);
+	TCase *tc = add_case(suite, name);
 
 	tcase_add_checked_fixture(tc, setup, NULL);
 	for (; *tests != NULL; tests++)
 		tcase_add_test(tc, *tests);
-	suite_add_tcase(suite, tc);
 }

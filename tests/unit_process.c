@@ -103,7 +103,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_process");
-	TCase *processes = add_case(suite, "processes", 10);
+	TCase *processes = add_case(suite, "processes");
 
 	setenv("CK_FORK", "yes", 1);	/* the pages are asked for once */
 	tcase_add_test(processes, children_are_others);

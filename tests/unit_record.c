@@ -204,7 +204,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_record");
-	TCase *tc = add_case(suite, "records", 20);
+	TCase *tc = add_case(suite, "records");
 
 	tcase_add_loop_test(tc, round_trip, 0, N_KEYS);
 	tcase_add_loop_test(tc, nothing_else_opens, 0, N_KEYS);

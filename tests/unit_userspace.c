@@ -402,9 +402,9 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("unit_userspace");
-	TCase *sends = add_case(suite, "sends", 60);
-	TCase *sizes = add_case(suite, "batch", 60);
-	TCase *order = add_case(suite, "order", 60);
+	TCase *sends = add_case(suite, "sends");
+	TCase *sizes = add_case(suite, "batch");
+	TCase *order = add_case(suite, "order");
 
 	tcase_add_loop_test(sends, all_at_once, 0, N_ROWS);
 	tcase_add_loop_test(sends, short_sends, 0, N_ROWS);

@@ -345,9 +345,9 @@ END_TEST
 
 void add_error_tests(Suite *suite)
 {
-	TCase *reads = add_case(suite, "read", 60);
-	TCase *sends = add_case(suite, "send", 90);
-	TCase *limits = add_case(suite, "limits", 30);
+	TCase *reads = add_case(suite, "read");
+	TCase *sends = add_case(suite, "send");
+	TCase *limits = add_case(suite, "limits");
 
 	tcase_add_test(reads, errno_of_the_size);
 	tcase_add_test(reads, errno_of_pread);

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #define BLOCK		512	/* of the pattern: MARKER, number, noise */
-#define GUEST_SLOWER	4
 #define ALL_SKIPPED	77
 
 /* Shared with the child process in which Check runs each test. */
@@ -145,16 +144,6 @@ bool in_guest(void)
 bool full_run(void)
 {
 	return env_set("TLSSF_FULL");
-}
-
-TCase *add_case(Suite *suite, const char *name, unsigned int seconds)
-{
-	TCase *tc = tcase_create(name);
-
-	tcase_set_timeout(tc, seconds * (getenv("TLSSF_EXPECT")
-					 ? GUEST_SLOWER : 1));
-	suite_add_tcase(suite, tc);
-	return tc;
 }
 
 /* ---- versions and ciphers ---- */

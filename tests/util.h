@@ -7,6 +7,7 @@
 #ifndef TLSSF_TEST_UTIL_H
 #define TLSSF_TEST_UTIL_H
 
+#include "limits.h"
 #include "peer.h"
 #include "tls_compat.h"
 
@@ -38,7 +39,6 @@ bool in_guest(void);
 bool full_run(void);
 /* One more stream that was compared by SHA-256. */
 void count_comparison(void);
-TCase *add_case(Suite *suite, const char *name, unsigned int seconds);
 
 /* ---- versions and ciphers ---- */
 

@@ -342,5 +342,5 @@ case_no_escape_without_openat2()
 case_log_is_escaped()
 {
 	raw 'GET /"\\log HTTP/1.0\r\n\r\n' >"$work/out"
-	wait_for 20 grep -qF '"GET /\x22\x5clog HTTP/1.0" 404' "$log"
+	wait_for grep -qF '"GET /\x22\x5clog HTTP/1.0" 404' "$log"
 }

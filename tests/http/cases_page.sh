@@ -177,14 +177,14 @@ case_pages_are_bounded()
 		"${curl[@]}" --limit-rate 1 -o "$work/slow.$i" "${url}long/" &
 		pids+=($!)
 	done
-	wait_for 30 grep -q '"GET /long/ HTTP/1.1" 503 ' "$log" &&
+	wait_for grep -q '"GET /long/ HTTP/1.1" 503 ' "$log" &&
 	get -D "$work/head" -o "$work/out" "${url}long/" &&
 	is listing 'HTTP/1.1 503' "$(head -c 12 "$work/head")" &&
 	grep -q '^Retry-After: 1' "$work/head" &&
 	is file 200 "$(status "${url}f1")" || r=1
 	kill "${pids[@]}" 2>/dev/null
 	wait "${pids[@]}" || true
-	wait_for 20 listed && return "$r"
+	wait_for listed && return "$r"
 }
 
 listed() { [ "$(status "${url}long/")" = 200 ]; }

@@ -52,7 +52,7 @@ serve() {
 		-cert "$work/cert" -quiet -naccept 100 "$@" \
 		>"$work/server" 2>&1 </dev/zero &
 	server=$!
-	wait_for 20 is_listening || { cat "$work/server"; return 1; }
+	wait_for is_listening || { cat "$work/server"; return 1; }
 }
 
 is_listening() {

@@ -30,8 +30,9 @@ our $mode = $ENV{TLSSF_NGINX_MODE} // 'auto';
 our $nginx = $ENV{TLSSF_NGINX} // '/usr/sbin/nginx';
 our $guest = $ENV{TLSSF_GUEST} // '';
 our $kernel = $guest && $module && $mode ne 'off';
-# Time limit in seconds for each step of a server or client.
-our $patience = $ENV{TLSSF_NGINX_PATIENCE} // ($guest ? 240 : 60);
+# Seconds for anything that a server or client has to do. Only what hangs takes
+# so long, however slow and busy the machine is.
+our $patience = 600;
 
 $SIG{PIPE} = 'IGNORE';
 
@@ -123,7 +124,7 @@ user root;
 pid $dir/logs/nginx.pid;
 error_log $dir/logs/error.log notice;
 worker_processes $workers;
-worker_shutdown_timeout 200s;
+worker_shutdown_timeout 600s;
 $main
 events {
 	worker_connections 1024;
