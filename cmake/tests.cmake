@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: MIT
-# unit_*.c see the inside of the library; all others see only the shared
-# library. A unit test that includes scripted_sys.h brings its own tlssf_sys:
-# the archive's sys.o then stays out of the link.
+# The test programs; tests/README.md says what each proves. CMake finds them:
+#
+# - In tests/unit, tests/e2e and tests/kernel each C file with a main() is a
+#   program of that name. A file without one is a part of the program whose name
+#   its own name begins with: unit_order_stale.c is a part of unit_order. To add
+#   a program or a part, add the file.
+# - tests/support has what several programs use. It is linked into all of them as
+#   the library testlib, but for two things: peer.c and peer_*.c are the program
+#   "peer", the other end of the e2e tests, and scripted_sys.c goes into those
+#   unit tests that include scripted_sys.h. It replaces the system calls: then
+#   the archive's sys.o stays out of the link.
+# - Unit tests link the static library and see lib/; all others see the public
+#   header and link the shared library.
+# - All programs are built into the folder tests of the build tree: they look for
+#   "peer" beside themselves.
 find_package(PkgConfig)
 if(PKG_CONFIG_FOUND)
 	pkg_check_modules(CHECK IMPORTED_TARGET check)
@@ -11,43 +23,45 @@ if(NOT CHECK_FOUND)
 		"pkg-config check); or use -DTLSSF_TESTS=OFF")
 endif()
 
-sort_sources(tests)
-foreach(part IN LISTS parts)
-	if(part MATCHES "^(header$|scripted_)")
-		continue()
-	endif()
-	set(own FALSE)
-	foreach(name IN LISTS programs)
-		if(part MATCHES "^${name}_")
-			set(own TRUE)
-		endif()
-	endforeach()
-	if(NOT own)
-		list(APPEND shared tests/${part}.c)
-	endif()
-endforeach()
-if(shared)
-	add_library(testlib STATIC ${shared})
-	target_include_directories(testlib PUBLIC include)
-	target_link_libraries(testlib PRIVATE flags
-		PUBLIC PkgConfig::CHECK ${tls} Threads::Threads)
-endif()
+sort_sources(tests/support)
+list(FILTER parts EXCLUDE REGEX "^(peer|scripted)_")
+list(TRANSFORM parts PREPEND tests/support/)
+list(TRANSFORM parts APPEND .c)
+add_library(testlib STATIC ${parts})
+target_include_directories(testlib PUBLIC include tests/support)
+target_link_libraries(testlib PRIVATE flags
+	PUBLIC PkgConfig::CHECK ${tls} Threads::Threads)
 
-if(TLSSF_TLS STREQUAL boringssl)
-	# these speak of SSL_sendfile(), or seal with OpenSSL's EVP, or of
-	# neither library
-	list(REMOVE_ITEM programs unit_conn unit_kernel_send unit_probe
-		kernel_facts)
-endif()
+# add_test_program(FOLDER NAME LIBRARY...)
+function(add_test_program folder name)
+	add_program(tests/${folder} ${name} ${name} ${ARGN})
+	set_target_properties(${name} PROPERTIES
+		RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+endfunction()
 
 # The other end of the e2e tests: plain OpenSSL, whatever they are linked with.
 find_package(OpenSSL 3.0 REQUIRED COMPONENTS SSL Crypto)
-list(REMOVE_ITEM programs peer)
 function(add_peer)
 	set(tls OpenSSL::SSL)
-	add_program(tests peer peer)
+	sort_sources(tests/support)
+	add_test_program(support peer)
 endfunction()
 add_peer()
+
+# sort_sources() of a folder; each part must be one of a program.
+macro(sort_test_sources folder)
+	sort_sources(tests/${folder})
+	foreach(part IN LISTS parts)
+		set(owners ${programs})
+		list(TRANSFORM owners APPEND _)
+		list(TRANSFORM owners PREPEND ^)
+		list(JOIN owners "|" owners)
+		if(NOT part MATCHES "${owners}")
+			message(FATAL_ERROR "tests/${folder}/${part}.c has no "
+				"main(), and begins with no program's name")
+		endif()
+	endforeach()
+endmacro()
 
 # Seconds that only a hang takes: no verdict depends on the speed of a machine.
 set(hang 3600)
@@ -58,23 +72,32 @@ function(register name label)
 		LABELS ${label} SKIP_RETURN_CODE 77)
 endfunction()
 
+sort_test_sources(unit)
+if(TLSSF_TLS STREQUAL boringssl)	# these speak of SSL_sendfile()
+	list(REMOVE_ITEM programs unit_conn unit_kernel_send unit_probe)
+endif()
 foreach(name IN LISTS programs)
-	if(name MATCHES "^unit_")
-		add_program(tests ${name} ${name} $<TARGET_NAME_IF_EXISTS:testlib>
-			PkgConfig::CHECK tlssf_static)
-		target_include_directories(${name} PRIVATE ${layer_folders})
-		file(STRINGS tests/${name}.c scripted
-			REGEX "include \"scripted_sys.h\"")
-		if(scripted)
-			target_sources(${name} PRIVATE tests/scripted_sys.c)
-		endif()
-		register(${name} unit ${name})
-	else()
-		add_program(tests ${name} ${name} $<TARGET_NAME_IF_EXISTS:testlib>
-			PkgConfig::CHECK tlssf ${CMAKE_DL_LIBS})
+	add_test_program(unit ${name} testlib tlssf_static)
+	target_include_directories(${name} PRIVATE ${layer_folders})
+	file(STRINGS tests/unit/${name}.c scripted
+		REGEX "include \"scripted_sys.h\"")
+	if(scripted)
+		target_sources(${name} PRIVATE tests/support/scripted_sys.c)
+	endif()
+	register(${name} unit ${name})
+endforeach()
+
+foreach(folder e2e kernel)
+	if(folder STREQUAL kernel AND TLSSF_TLS STREQUAL boringssl)
+		continue()	# seals with OpenSSL's EVP
+	endif()
+	sort_test_sources(${folder})
+	foreach(name IN LISTS programs)
+		add_test_program(${folder} ${name} testlib tlssf
+			${CMAKE_DL_LIBS})
 		add_dependencies(${name} peer)
 		register(${name} e2e ${name})
-	endif()
+	endforeach()
 endforeach()
 
 if(TARGET tlssf-probe)

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # What the tests of tlssf-probe share.
 
-. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../support/lib.sh"
 status=0
 
 # json STATUS COMMAND...: its output to $work/json, its exit status as wanted.

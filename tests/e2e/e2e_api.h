@@ -13,6 +13,7 @@ extern struct file api_file;	/* 4 MiB, shared by all tests */
 
 void api_own_file(void);	/* for this test, to be changed */
 void api_still_works(void);
+void add_input_tests(TCase *tc);
 void add_order_tests(TCase *tc);
 void add_bio_tests(TCase *tc);
 void add_size_tests(TCase *tc);

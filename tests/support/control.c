@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Our end of the peers: the program that they come from, and orders to them. */
-#include "limits.h"
+#include "time_limits.h"
 #include "peer.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit_probe_model.h"
 
-#include "limits.h"
+#include "time_limits.h"
 
 #include <errno.h>
 #include <openssl/evp.h>

@@ -13,6 +13,7 @@
 #define FILE_FD		1010
 #define FILE_SIZE	(4 * MIB)
 #define MAX_STREAM	(8 * MIB)
+#define BIG		(128 * KIB)	/* from here on it pays */
 
 struct order {
 	struct pair p;
@@ -43,6 +44,7 @@ void want_file_part(uint64_t off, size_t len);
 void good_bye(void);
 void receive(void);
 
+void add_failure_tests(Suite *suite);	/* unit_order_failures.c */
 void add_search_tests(Suite *suite);	/* unit_order_search.c */
 void add_stale_tests(Suite *suite);	/* unit_order_stale.c */
 void add_fault_tests(Suite *suite);	/* unit_order_faults.c */

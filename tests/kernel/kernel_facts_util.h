@@ -7,7 +7,7 @@
 #ifndef TLSSF_KERNEL_FACTS_UTIL_H
 #define TLSSF_KERNEL_FACTS_UTIL_H
 
-#include "limits.h"
+#include "time_limits.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -48,6 +48,10 @@ struct aead {
 	uint16_t id;
 	uint8_t iv, key, salt;	/* their sizes in the crypto_info */
 };
+/* of those that are unlike the others */
+#define ID_CCM 53
+#define ID_CHACHA 54
+#define ID_SM4_CCM 56
 extern const struct aead aeads[N_AEAD];
 
 /* One direction's keys: the bytes that setsockopt(TLS_TX) takes. */
@@ -115,8 +119,15 @@ int memory_file(size_t size);
 void nonblocking(int fd, bool on);
 void set_linger(int fd, int seconds);
 
+/* The byte at an offset of that pattern. */
+unsigned char pattern(size_t i);
+void put_be64(unsigned char *p, uint64_t v);
+uint64_t get_be64(const unsigned char *p);
+
 void keys_make(struct keys *k, uint16_t version, const struct aead *a,
 	       uint64_t seq);
+/* TLS 1.2 with a nonce on the wire */
+bool explicit_nonce(const struct keys *k);
 unsigned int overhead(const struct keys *k);
 /* Both give 0 or an errno. */
 int set_ulp(int fd);

@@ -3,8 +3,8 @@
  * The time limits of all test programs. No verdict may depend on how fast or
  * how busy the machine is, so only a hang reaches any of them.
  */
-#ifndef TLSSF_TEST_LIMITS_H
-#define TLSSF_TEST_LIMITS_H
+#ifndef TLSSF_TEST_TIME_LIMITS_H
+#define TLSSF_TEST_TIME_LIMITS_H
 
 #include <check.h>
 #include <stdbool.h>

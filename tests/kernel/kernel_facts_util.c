@@ -8,7 +8,6 @@
 #include <linux/tcp.h>
 #include <linux/tls.h>
 #include <netinet/in.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <poll.h>
 #include <signal.h>
@@ -32,9 +31,6 @@ const struct aead aeads[N_AEAD] = {
 	{ "aria128gcm", "ARIA-128-GCM", 57, 8, 16, 4 },
 	{ "aria256gcm", "ARIA-256-GCM", 58, 8, 32, 4 },
 };
-#define ID_CCM 53
-#define ID_CHACHA 54
-#define ID_SM4_CCM 56
 
 /* Layout by hand is right only if it is the header's. */
 #define SAME(f, name) \
@@ -58,7 +54,7 @@ int spare[2];
 unsigned char buf[4 * RECORD_MAX];
 volatile sig_atomic_t pipes;
 
-static unsigned char pattern(size_t i)
+unsigned char pattern(size_t i)
 {
 	return (unsigned char)(i * 7 + (i >> 8) * 13 + (i >> 16) * 31);
 }
@@ -110,13 +106,13 @@ void assert_errno(ssize_t r, int want)
 	ck_assert_msg(e == want, "errno %d (%s), not %d", e, strerror(e), want);
 }
 
-static void put_be64(unsigned char *p, uint64_t v)
+void put_be64(unsigned char *p, uint64_t v)
 {
 	v = htobe64(v);
 	memcpy(p, &v, sizeof(v));
 }
 
-static uint64_t get_be64(const unsigned char *p)
+uint64_t get_be64(const unsigned char *p)
 {
 	uint64_t v;
 
@@ -137,7 +133,7 @@ void keys_make(struct keys *k, uint16_t version, const struct aead *a,
 	put_be64(k->info + k->len - 8, seq);
 }
 
-static bool explicit_nonce(const struct keys *k)
+bool explicit_nonce(const struct keys *k)
 {
 	return k->version == V12 && k->aead->id != ID_CHACHA;
 }
@@ -346,166 +342,4 @@ int64_t pending(uint64_t accepted)
 
 	return (int64_t)(c.base + accepted + records * overhead(&c.keys) -
 			 in_tcp(c.tx));
-}
-
-static void nonce_make(const struct peer *p, const unsigned char *body,
-		       unsigned char nonce[12])
-{
-	const struct keys *k = &p->keys;
-	const struct aead *a = k->aead;
-	unsigned char seq[8];
-
-	memcpy(nonce, k->info + 4 + a->iv + a->key, a->salt);
-	memcpy(nonce + a->salt, k->info + 4, a->iv);
-	if (explicit_nonce(k)) {
-		/* crypto_info.iv goes on the wire, plus one a record */
-		ck_assert_uint_eq(get_be64(body), get_be64(k->info + 4) +
-						  p->key_records);
-		memcpy(nonce + 4, body, 8);
-		return;
-	}
-	put_be64(seq, p->seq);
-	for (int i = 0; i < 8; i++)
-		nonce[4 + i] ^= seq[i];
-}
-
-static size_t aad_make(const struct peer *p, const unsigned char *rec,
-		       size_t plain, unsigned char aad[13])
-{
-	if (p->keys.version == V13) {
-		memcpy(aad, rec, 5);
-		return 5;
-	}
-	put_be64(aad, p->seq);
-	memcpy(aad + 8, rec, 3);
-	aad[11] = (unsigned char)(plain >> 8);
-	aad[12] = (unsigned char)plain;
-	return 13;
-}
-
-bool can_open(const struct aead *a)
-{
-	return EVP_get_cipherbyname(a->evp) != NULL;
-}
-
-/* The tag follows the text, as in a record. */
-static bool aead_open(const struct keys *k, const unsigned char *nonce,
-		      const unsigned char *aad, size_t aad_len,
-		      unsigned char *text, size_t len, unsigned char *out)
-{
-	const EVP_CIPHER *ci = EVP_get_cipherbyname(k->aead->evp);
-	EVP_CIPHER_CTX *x = EVP_CIPHER_CTX_new();
-	bool ccm = k->aead->id == ID_CCM || k->aead->id == ID_SM4_CCM;
-	int n;
-	bool ok = ci && x && EVP_DecryptInit_ex(x, ci, NULL, NULL, NULL) == 1;
-
-	ok = ok && EVP_CIPHER_CTX_ctrl(x, EVP_CTRL_AEAD_SET_IVLEN, 12,
-				       NULL) == 1 &&
-	     EVP_CIPHER_CTX_ctrl(x, EVP_CTRL_AEAD_SET_TAG, 16,
-				 text + len) == 1 &&
-	     EVP_DecryptInit_ex(x, NULL, NULL, k->info + 4 + k->aead->iv,
-				nonce) == 1;
-	if (ok && ccm)	/* CCM wants the length first and has no final */
-		ok = EVP_DecryptUpdate(x, NULL, &n, NULL, (int)len) == 1;
-	ok = ok && EVP_DecryptUpdate(x, NULL, &n, aad, (int)aad_len) == 1 &&
-	     EVP_DecryptUpdate(x, out, &n, text, (int)len) == 1 &&
-	     (ccm || EVP_DecryptFinal_ex(x, out + n, &n) == 1);
-	EVP_CIPHER_CTX_free(x);
-	return ok;
-}
-
-/* rec is a whole record of n bytes. */
-static void peer_open(struct peer *p, unsigned char *rec, size_t n)
-{
-	size_t skip = 5 + (explicit_nonce(&p->keys) ? 8 : 0);
-	unsigned char nonce[12], aad[13];
-	size_t len = n - skip - 16;
-	unsigned char *out = p->plain + p->plain_len;
-	uint8_t type = rec[0];
-	size_t aad_len;
-
-	ck_assert_uint_ge(n, skip + 16);
-	ck_assert_uint_le(p->plain_len + len, sizeof(p->plain));
-	ck_assert_uint_lt(p->n_records, MAX_RECORDS);
-	nonce_make(p, rec + 5, nonce);
-	aad_len = aad_make(p, rec, len, aad);
-	ck_assert_msg(aead_open(&p->keys, nonce, aad, aad_len, rec + skip, len,
-				out), "record %u does not open", p->n_records);
-	if (p->keys.version == V13) {
-		ck_assert_int_eq(type, TYPE_DATA);
-		type = out[--len];
-		ck_assert_int_ne(type, 0);	/* no padding, ever */
-	}
-	p->records[p->n_records++] = (struct record){ type, (uint16_t)len };
-	p->plain_len += len;
-	p->key_records++;
-	p->seq++;
-}
-
-static void peer_parse(struct peer *p)
-{
-	size_t at = 0;
-
-	while (p->wire_len - at >= 5) {
-		unsigned char *rec = p->wire + at;
-		size_t n = 5 + ((size_t)rec[3] << 8 | rec[4]);
-
-		ck_assert_int_eq(rec[1] << 8 | rec[2], 0x0303);
-		ck_assert_uint_le(n, 5 + RECORD_MAX + 256);
-		if (p->wire_len - at < n)
-			break;
-		peer_open(p, rec, n);
-		at += n;
-	}
-	p->wire_len -= at;
-	memmove(p->wire, p->wire + at, p->wire_len);
-}
-
-size_t peer_take(struct peer *p, size_t max)
-{
-	size_t room = sizeof(p->wire) - p->wire_len;
-	ssize_t n = recv(p->fd, p->wire + p->wire_len, max < room ? max : room,
-			 0);
-
-	if (n > 0) {
-		p->wire_len += (size_t)n;
-		p->wire_total += (size_t)n;
-		peer_parse(p);
-		return (size_t)n;
-	}
-	if (n == 0)
-		p->eof = true;
-	else if (errno != EAGAIN && errno != EINTR)
-		p->error = errno;
-	return 0;
-}
-
-bool peer_quiet(struct peer *p, int ms)
-{
-	struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
-
-	return poll(&pfd, 1, ms) == 0;
-}
-
-bool peer_wait(struct peer *p, size_t plain, int ms)
-{
-	while (p->plain_len < plain && !p->eof && !p->error)
-		if (!peer_take(p, sizeof(p->wire)) && !p->eof &&
-		    peer_quiet(p, ms))
-			break;
-	return p->plain_len >= plain;
-}
-
-bool peer_finish(struct peer *p, int ms)
-{
-	peer_wait(p, SIZE_MAX, ms);
-	return p->eof;
-}
-
-bool peer_matches(const struct peer *p, size_t from, size_t off)
-{
-	for (size_t i = from; i < p->plain_len; i++)
-		if (p->plain[i] != pattern(off + i - from))
-			return false;
-	return true;
 }

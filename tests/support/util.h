@@ -7,7 +7,7 @@
 #ifndef TLSSF_TEST_UTIL_H
 #define TLSSF_TEST_UTIL_H
 
-#include "limits.h"
+#include "time_limits.h"
 #include "peer.h"
 #include "tls_compat.h"
 
