@@ -3,8 +3,8 @@
 #
 # - In tests/unit, tests/e2e and tests/kernel each C file with a main() is a
 #   program of that name. A file without one is a part of the program whose name
-#   its own name begins with: unit_order_stale.c is a part of unit_order. To add
-#   a program or a part, add the file.
+#   its own name begins with: unit_order_stale.c is a part of unit_order. To
+#   add a program or a part, add the file.
 # - tests/support has what several programs use. It is linked into all of them as
 #   the library testlib, but for two things: peer.c and peer_*.c are the program
 #   "peer", the other end of the e2e tests, and scripted_sys.c goes into those
@@ -12,8 +12,8 @@
 #   the archive's sys.o stays out of the link.
 # - Unit tests link the static library and see lib/; all others see the public
 #   header and link the shared library.
-# - All programs are built into the folder tests of the build tree: they look for
-#   "peer" beside themselves.
+# - All programs are built into the folder tests of the build tree: they look
+#   for "peer" beside themselves.
 find_package(PkgConfig)
 if(PKG_CONFIG_FOUND)
 	pkg_check_modules(CHECK IMPORTED_TARGET check)

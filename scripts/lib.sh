@@ -156,12 +156,12 @@ debian() {
 # The line with which every test program ends.
 summary='^[A-Za-z0-9_./-]+: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
 
-# Seconds after which a test program hangs, however slow and busy the machine is:
-# an hour, and four for the long lists.
+# Seconds after which a test program hangs, however slow and busy the machine
+# is: an hour, and four for the long lists.
 hang=$([[ ${TLSSF_FULL-} ]] && echo 14400 || echo 3600)
 
-# program NAME COMMAND...: run a test program. One that dies before its last line,
-# or says "0 failed" with a bad status, gets a line that says so.
+# program NAME COMMAND...: run a test program. One that dies before its last
+# line, or says "0 failed" with a bad status, gets a line that says so.
 program() {
 	local name=$1 status=0 from=$SECONDS log last
 	shift

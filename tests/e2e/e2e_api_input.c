@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Bad arguments, jobs, files and ranges are refused, and the names are right. */
+/* Bad arguments, jobs, files and ranges are refused; names are right. */
 #include "e2e_api.h"
 
 #include <errno.h>

@@ -2,8 +2,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # What the test scripts share. The script sets suite, its name, before.
 
-# Seconds that only something that hangs takes, however slow and busy the machine
-# is: for one server to start, one client to end.
+# Seconds that only something that hangs takes, however slow and busy the
+# machine is: for one server to start, one client to end.
 hang=600
 passed=0 failed=0 skipped=0
 server=''	# a process of the test that runs, and more of them; all are
