@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Tools, examples, tests and benchmarks. One program per file that has a main;
-# a file without one belongs to the program whose name its own begins with.
+# Tools, examples, tests and benchmarks. Each file with a main() is a program. A
+# file PROGRAM_*.c without main() is part of the program with the longest such
+# name.
 
 # Set `programs` and `parts` to the names, without ".c", of the C files in a
 # folder with and without main().
