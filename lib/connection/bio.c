@@ -62,8 +62,9 @@ void tlssf_conn_refresh_conf(struct conn *c)
 }
 
 /*
- * A new handshake, after SSL_clear(), makes a new connection of the same SSL and
- * bridge. Whether the library gives its keys to the kernel is unknown again.
+ * A new handshake, after SSL_clear(), makes a new connection of the same SSL
+ * and bridge. Whether the library gives its keys to the kernel is unknown
+ * again.
  */
 void tlssf_bridge_on_new_handshake(struct bridge *b)
 {
@@ -154,7 +155,7 @@ static int pass(struct bridge *b, const char *in, int len)
 	BIO_copy_next_retry(b->bio);
 	if (n <= 0 && !BIO_should_retry(next)) {
 		tlssf_conn_io_error(b->conn, err ? err : EPIPE);
-		b->write_pending = true;	/* the library keeps the record */
+		b->write_pending = true; /* the library keeps the record */
 		errno = err;
 		return -1;
 	}
@@ -204,8 +205,8 @@ static int reseal(struct bridge *b, const char *in, int len)
 
 /*
  * A library that believes that it has sent close_notify writes no more, by
- * whatever BIO, until SSL_clear(). SSL_shutdown() would then wait for the peer's
- * close_notify, so this is only for sockets that we cannot shut down.
+ * whatever BIO, until SSL_clear(). SSL_shutdown() would then wait for the
+ * peer's close_notify, so this is only for sockets that we cannot shut down.
  */
 static void pretend_shutdown(SSL *ssl)
 {
@@ -363,8 +364,10 @@ static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	case BIO_CTRL_FLUSH:
 		return flush(b, next);
 	case BIO_CTRL_WPENDING:
-		return BIO_ctrl(next, cmd, num, ptr) + (tlssf_queue_has_bytes(b) ?
-			(long)(b->out->used - b->out->head) : 0);
+		return BIO_ctrl(next, cmd, num, ptr) +
+		       (tlssf_queue_has_bytes(b) ?
+				(long)(b->out->used - b->out->head) :
+				0);
 	case CTRL_SET_KTLS:
 	case CTRL_GET_KTLS_SEND:
 	case CTRL_SET_RECORD_TYPE:

@@ -14,7 +14,7 @@
 _Static_assert(sizeof(struct conn) + sizeof(struct bridge) <= 224,
 	       "bench/memory measures what an idle connection costs");
 _Static_assert(TLSSF_METHOD_COUNT <= 4 && LIFE_COUNT <= 4 &&
-	       SEALER_COUNT <= 8 && SAMPLE_COUNT <= 4,
+		       SEALER_COUNT <= 8 && SAMPLE_COUNT <= 4,
 	       "the bit fields of struct conn are wide enough");
 
 /* Free what the connection owns beside the struct, and wipe its secrets. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Layer connection/: the two doors. The application comes in through conn.c,
- * and the TLS library writes through bio.c. And the table of the states that may
- * stand together.
+ * and the TLS library writes through bio.c. And the table of the states that
+ * may stand together.
  */
 #ifndef TLSSF_CONNECTION_H
 #define TLSSF_CONNECTION_H
@@ -42,8 +42,8 @@ int tlssf_bridge_attach(struct conn *c);
 /* Part bridge and connection; what is queued is discarded. */
 void tlssf_bridge_detach(struct bridge *b);
 /*
- * The library does not write to this bridge any more. After a takeover that ends
- * the connection: no stale record may leave by another BIO.
+ * The library does not write to this bridge any more. After a takeover that
+ * ends the connection: no stale record may leave by another BIO.
  */
 void tlssf_bridge_block_stale_writes(struct bridge *b);
 void tlssf_bridge_on_new_handshake(struct bridge *b);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sending through a kernel that has the keys, whoever installed them: a file by
- * sendfile(), bytes in memory by send(). What both do badly is avoided here: the
- * count never exceeds the file, an open record is closed, and the connection's
- * state is checked before, because kernel TLS accepts data for a closed
- * connection.
+ * sendfile(), bytes in memory by send(). What both do badly is avoided here:
+ * the count never exceeds the file, an open record is closed, and the
+ * connection's state is checked before, because kernel TLS accepts data for a
+ * closed connection.
  */
 #include <errno.h>
 #include <poll.h>
@@ -114,9 +114,9 @@ struct piece {
 };
 
 /*
- * MSG_MORE puts the header and the first bytes of the file into one record. That
- * saves time only if all fits into one record: in a longer stream the records
- * would not be aligned with the pages of the file.
+ * MSG_MORE puts the header and the first bytes of the file into one record.
+ * That saves time only if all fits into one record: in a longer stream the
+ * records would not be aligned with the pages of the file.
  */
 static struct piece next_piece(const struct stream *s, uint64_t limit)
 {
@@ -245,8 +245,8 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 }
 
 /*
- * A header that gets a record of its own should not get a packet of its own: the
- * packet costs more than the three system calls for TCP_CORK.
+ * A header that gets a record of its own should not get a packet of its own:
+ * the packet costs more than the three system calls for TCP_CORK.
  */
 static bool cork(const struct conn *c, const struct stream *s, uint64_t limit)
 {
@@ -264,7 +264,7 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 	if (!tlssf_kernel_seals(c))	/* it would leave in plaintext */
 		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 	r = tlssf_tx_check_before_send(c, s->total - s->done,
-			   s->job && s->job->then_flush);
+				       s->job && s->job->then_flush);
 	if (r)
 		return tlssf_conn_io_error(c, -r);
 	r = flush_bios(c);

@@ -33,6 +33,15 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 /* 0: nothing that was accepted is left above TCP; TLSSF_WANT_*, _ERROR. */
 int tlssf_kernel_drain(struct conn *c);
 
+/* ---- record_slots.c: records that we encrypt ourselves ---- */
+
+/*
+ * Fill the bridge's batch up to `target` bytes with records of the stream, no
+ * further than `limit`: 0, TLSSF_ERROR.
+ */
+int tlssf_fill_batch_ourselves(struct conn *c, struct stream *s,
+			       uint64_t limit, size_t target);
+
 /* ---- method_userspace.c ---- */
 
 int tlssf_userspace_drain(struct conn *c);	/* as tlssf_kernel_drain() */

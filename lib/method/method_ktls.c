@@ -40,7 +40,8 @@ static int unavailable_reason(const struct conn *c)
 
 static bool lacks_memory(int why)
 {
-	return why == TLSSF_REASON_KEY_SCHEDULE || why == TLSSF_REASON_NO_MEMORY;
+	return why == TLSSF_REASON_KEY_SCHEDULE ||
+	       why == TLSSF_REASON_NO_MEMORY;
 }
 
 /*

@@ -6,8 +6,8 @@
  * withdrawn, so the connection keeps what the socket does not accept, and
  * struct unreported notes whose bytes these are. Later calls report them.
  *
- * AUTO is faster after a takeover (takeover.c): the file is read straight into
- * the records, and we encrypt the records in place.
+ * AUTO is faster after a takeover (takeover.c), when we encrypt the records
+ * (record_slots.c).
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -82,7 +82,8 @@ static _Atomic uint64_t memory_pressure_until;
 
 static void note_memory_pressure(void)
 {
-	atomic_store(&memory_pressure_until, tlssf_sys.now_ms() + MEMORY_PRESSURE_MS);
+	atomic_store(&memory_pressure_until,
+		     tlssf_sys.now_ms() + MEMORY_PRESSURE_MS);
 }
 
 static bool under_memory_pressure(void)
@@ -129,7 +130,8 @@ static size_t batch_target(const struct conn *c, struct stream *s)
 
 	if (!may_accept_less(c, s))
 		return BATCH_LARGE;
-	if (c->fd < 0 || under_memory_pressure() || tlssf_sys.send_room(c->fd, &room))
+	if (c->fd < 0 || under_memory_pressure() ||
+	    tlssf_sys.send_room(c->fd, &room))
 		return BATCH_SMALL;
 	room -= room / 4;
 	if (room <= PLAIN_SIZE)
@@ -159,7 +161,7 @@ static int write_failed(struct conn *c, enum tl_result r)
 
 /* One SSL_write() into the batch; its record may be the sample. */
 static int write_record(struct conn *c, unsigned char *buf, size_t len,
-		       size_t *done)
+			size_t *done)
 {
 	size_t before = tlssf_queue_batch(c->bridge)->used;
 	enum tl_result r = tl_write(c->ssl, buf, len, done);
@@ -190,7 +192,7 @@ static int write_records(struct conn *c, unsigned char *buf, size_t len)
 }
 
 static int fill_by_library(struct conn *c, struct stream *s, uint64_t limit,
-		   size_t target, unsigned char *buf)
+			   size_t target, unsigned char *buf)
 {
 	int r = 0;
 
@@ -207,7 +209,8 @@ static int fill_by_library(struct conn *c, struct stream *s, uint64_t limit,
 						      : PLAIN_SIZE;
 		if (want > left)
 			want = (size_t)left;
-		n = tlssf_stream_read(s, s->done + tlssf_unreported_bytes(c), buf, want);
+		n = tlssf_stream_read(s, s->done + tlssf_unreported_bytes(c),
+				      buf, want);
 		if (n < 0)
 			return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ,
 					       (int)-n);
@@ -216,8 +219,8 @@ static int fill_by_library(struct conn *c, struct stream *s, uint64_t limit,
 	return r;
 }
 
-static int fill_batch_by_library(struct conn *c, struct stream *s, uint64_t limit,
-		      size_t target)
+static int fill_batch_by_library(struct conn *c, struct stream *s,
+				 uint64_t limit, size_t target)
 {
 	unsigned char *buf = tlssf_plaintext_buffer_get();
 	int r;
@@ -229,128 +232,7 @@ static int fill_batch_by_library(struct conn *c, struct stream *s, uint64_t limi
 	return r;
 }
 
-/* ---- encrypted by ourselves ---- */
-
-/* Where the contents of full records lie in a batch, one after the other. */
-struct record_slots {
-	unsigned char *first;	/* the content of the first record */
-	size_t stride;		/* from one content to the next */
-};
-
-static struct record_slots record_slots_in(const struct conn *c, struct batch *b)
-{
-	const struct kernel_key *k = &c->takeover->ours.key;
-
-	return (struct record_slots){
-		.first = b->data + b->used + tlssf_record_start(k),
-		.stride = RECORD_MAX +
-			  tlssf_record_overhead(k->version, k->cipher),
-	};
-}
-
-/* The piece of a slot from content byte `at` on, at most `len` bytes long. */
-static struct iovec slot_at(const struct record_slots *p, size_t at, size_t len)
-{
-	size_t in = at % RECORD_MAX, left = RECORD_MAX - in;
-
-	return (struct iovec){
-		.iov_base = p->first + at / RECORD_MAX * p->stride + in,
-		.iov_len = len < left ? len : left,
-	};
-}
-
-static void copy_to_slots(const struct record_slots *p, size_t at,
-			   const unsigned char *from, size_t len)
-{
-	while (len > 0) {
-		struct iovec v = slot_at(p, at, len);
-
-		memcpy(v.iov_base, from, v.iov_len);
-		from += v.iov_len;
-		at += v.iov_len;
-		len -= v.iov_len;
-	}
-}
-
-static ssize_t read_to_slots(const struct stream *s, const struct record_slots *p,
-			      size_t at, uint64_t off, size_t len)
-{
-	struct iovec v[BATCH_LARGE / RECORD_MAX + 1];
-	const int most = (int)(sizeof(v) / sizeof(v[0]));
-	int n;
-
-	for (n = 0; n < most && len > 0; n++) {
-		v[n] = slot_at(p, at, len);
-		at += v[n].iov_len;
-		len -= v[n].iov_len;
-	}
-	return tlssf_sys.preadv(s->fd, v, n, off);
-}
-
-/* Copy or read the stream from `pos` on into the slots: bytes, or -errno. */
-static ssize_t fill_slots(struct stream *s, uint64_t pos,
-			   const struct record_slots *p, size_t len)
-{
-	size_t n = 0;
-
-	while (n < len) {
-		struct stream_part part = tlssf_stream_part(s, pos + n);
-		size_t want = len - n < part.len ? len - n : (size_t)part.len;
-		ssize_t got = (ssize_t)want;
-
-		if (part.data)
-			copy_to_slots(p, n, part.data, want);
-		else
-			got = read_to_slots(s, p, n, part.off, want);
-		if (got < 0)
-			return n ? (ssize_t)n : got;
-		if (got == 0) {
-			s->short_file = true;
-			break;
-		}
-		n += (size_t)got;
-	}
-	return (ssize_t)n;
-}
-
-static int encrypt_slots(struct conn *c, struct batch *b, size_t len)
-{
-	struct generation *g = &c->takeover->ours;
-
-	while (len > 0) {
-		size_t plain = len < RECORD_MAX ? len : RECORD_MAX;
-		ssize_t n = tlssf_record_encrypt(&g->key, g->aead, RECORD_DATA,
-					      b->data + b->used, plain);
-
-		if (n < 0)	/* its sequence number is used up */
-			return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
-		b->used += (size_t)n;
-		c->unreported->len += plain;
-		tlssf_batch_mark(b, plain);
-		c->bridge->records++;
-		len -= plain;
-	}
-	return 0;
-}
-
-static int fill_batch_ourselves(struct conn *c, struct stream *s, uint64_t limit,
-		    size_t target)
-{
-	struct batch *b = tlssf_queue_batch(c->bridge);
-	struct record_slots p = record_slots_in(c, b);
-	uint64_t left = limit - s->done - tlssf_unreported_bytes(c);
-	uint64_t records = tlssf_keys_records_left(c) - KEY_RESERVE / 2;
-	ssize_t n;
-
-	if (left / RECORD_MAX >= records)
-		left = records * RECORD_MAX;
-	target = (target + RECORD_MAX - 1) / RECORD_MAX * RECORD_MAX;
-	n = fill_slots(s, s->done + tlssf_unreported_bytes(c), &p,
-			left < target ? (size_t)left : target);
-	if (n < 0)
-		return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, (int)-n);
-	return encrypt_slots(c, b, (size_t)n);
-}
+/* ---- to the takeover ---- */
 
 static bool may_take_over(const struct conn *c)
 {
@@ -407,8 +289,9 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
 	}
 	tlssf_bridge_begin_gather(c->bridge, b);
-	r = tlssf_taken_over(c) ? fill_batch_ourselves(c, s, limit, target)
-				: fill_batch_by_library(c, s, limit, target);
+	r = tlssf_taken_over(c) ?
+		    tlssf_fill_batch_ourselves(c, s, limit, target) :
+		    fill_batch_by_library(c, s, limit, target);
 	tlssf_bridge_end_gather(c->bridge);
 	return r;
 }
@@ -433,7 +316,9 @@ static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 	if (!resumes(c->unreported, s))
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_SEND, EINVAL);
 	if (tlssf_taken_over(c) && !tlssf_bridge_on_top(c)) {
-		/* Bytes that the application wrote may wait above the bridge. */
+		/*
+		 * Bytes that the application wrote may wait above the bridge.
+		 */
 		r = tlssf_conn_io_result(c, tlssf_bridge_flush_bios(c->bridge));
 		if (r)
 			return r;
@@ -445,7 +330,8 @@ static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 		if (r)
 			return r;
 		/* The queue is empty, so all of it must have left. */
-		if (c->unreported && c->unreported->written < c->unreported->len)
+		if (c->unreported &&
+		    c->unreported->written < c->unreported->len)
 			return tlssf_conn_die(c, TLSSF_REASON_IO, EPROTO);
 		/* What stopped the encryption counts once its records left. */
 		if (sealed || s->done >= limit || s->short_file)

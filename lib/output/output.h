@@ -104,15 +104,17 @@ struct unreported {
 	uint64_t written;	/* of len: bytes that have left */
 };
 
-struct unreported *tlssf_unreported_get(void);		/* uninitialised; or NULL */
-void tlssf_unreported_put(struct unreported *unreported);	/* NULL: nothing */
+struct unreported *tlssf_unreported_get(void); /* uninitialised; or NULL */
+void tlssf_unreported_put(struct unreported *u);	/* NULL: nothing */
 
 /* ---- state.c: the states of a connection ---- */
 
-/* Is the connection usable, and if not, what does the peer still have to see? */
+/*
+ * Is the connection usable, and if not, what does the peer still have to see?
+ */
 enum life {
 	LIFE_OPEN,
-	LIFE_ALERT_DUE,		/* failed; our fatal alert is still to be sent */
+	LIFE_ALERT_DUE,		/* failed; our fatal alert is to be sent */
 	LIFE_ALERT_SENT,	/* failed; a fatal alert is with the kernel,
 				 * perhaps not in TCP yet */
 	LIFE_DEAD,		/* failed; nothing is left to do */
@@ -179,7 +181,7 @@ struct sample_result {
 struct conn {
 	struct ssl_st *ssl;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
-	struct bridge *bridge;		/* the BIO owns it; NULL: not attached */
+	struct bridge *bridge;		/* owned by the BIO; NULL: not attached */
 	struct tx_account *tx;		/* exists while the kernel encrypts */
 	struct takeover *takeover;	/* keys of a takeover, or NULL */
 	struct unreported *unreported;	/* NULL: all is reported */
@@ -209,7 +211,7 @@ struct conn {
 	uint8_t method : 2;		/* chosen; AUTO: the requested one is
 					 * impossible */
 	uint8_t memory_failures : 2;	/* takeovers that failed for memory */
-	bool key_update_breaks : 1;	/* the kernel cannot follow a KeyUpdate */
+	bool key_update_breaks : 1; /* the kernel cannot follow a KeyUpdate */
 };
 
 static inline bool tlssf_examined(const struct conn *c)
@@ -270,7 +272,9 @@ int tlssf_tx_check_before_send(struct conn *c, uint64_t len, bool flushed);
 /* How many records one key may protect (RFC 8446, 5.5; option key_records). */
 uint64_t tlssf_key_record_limit(const struct conn *c);
 uint64_t tlssf_tx_records_left(struct conn *c);	/* for the present key */
-/* Account for `plain` bytes that the kernel took; open: a record may be open. */
+/*
+ * Account for `plain` bytes that the kernel took; open: a record may be open.
+ */
 void tlssf_tx_sent(struct conn *c, uint64_t plain, bool open);
 size_t tlssf_tx_record_max(const struct conn *c); /* plaintext bytes */
 /* Send one record of that type: bytes accepted, or -errno. */
@@ -343,7 +347,9 @@ bool tlssf_bridge_in_chain(const struct conn *c);
 
 /* ---- outcome.c: what a call answers ---- */
 
-/* Note why a call fails: TLSSF_ERROR, with errno. The connection stays usable. */
+/*
+ * Note why a call fails: TLSSF_ERROR, with errno. The connection stays usable.
+ */
 int tlssf_conn_fail(struct conn *c, int reason, int err);
 /*
  * The same, and the connection has failed for good: LIFE_DEAD. Of several such

@@ -195,7 +195,9 @@ void tlssf_queue_set_batch(struct bridge *b, struct batch *batch)
 
 /* ---- the BIOs around ---- */
 
-/* A filter above the bridge may not copy the retry flags of the BIO below it. */
+/*
+ * A filter above the bridge may not copy the retry flags of the BIO below it.
+ */
 static bool should_retry(const struct bridge *b, BIO *top)
 {
 	while (top && top != b->bio && !BIO_should_retry(top))

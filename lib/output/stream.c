@@ -22,10 +22,11 @@ struct stream_part tlssf_stream_part(const struct stream *s, uint64_t pos)
 	pos -= s->header_len;
 	if (pos < s->file_len)
 		return (struct stream_part){ .off = s->off + pos,
-				      .len = s->file_len - pos };
+					     .len = s->file_len - pos };
 	pos -= s->file_len;
-	return (struct stream_part){ .data = (const unsigned char *)s->trailer + pos,
-			      .len = s->trailer_len - pos };
+	return (struct stream_part){ .data = (const unsigned char *)s->trailer +
+					     pos,
+				     .len = s->trailer_len - pos };
 }
 
 ssize_t tlssf_stream_read(struct stream *s, uint64_t pos, unsigned char *buf,

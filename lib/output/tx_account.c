@@ -72,8 +72,8 @@ static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
 }
 
 /*
- * Start a new sum. It is exact if nothing is held now, which the caller knows or
- * an idle TCP queue shows.
+ * Start a new sum. It is exact if nothing is held now, which the caller knows
+ * or an idle TCP queue shows.
  */
 static void restart(struct conn *c, bool nothing_held)
 {
@@ -120,7 +120,7 @@ static void set_options(struct conn *c)
 				      o->zerocopy != 0,
 				      sizeof(unsigned int)) != 0;
 	c->tx->max_payload = set_option(c, TLS_OPTION_MAX_PAYLOAD_LEN,
-					 o->max_payload_len, sizeof(uint16_t));
+					o->max_payload_len, sizeof(uint16_t));
 }
 
 int tlssf_tx_allocate(struct conn *c)
@@ -212,7 +212,8 @@ int tlssf_tx_socket_alive(const struct conn *c)
 int tlssf_tx_check_before_send(struct conn *c, uint64_t len, bool flushed)
 {
 	uint16_t read = (uint16_t)tl_bytes_read(c->ssl);
-	bool later = len <= UNSEEN_MAX && (flushed || read != c->last_bytes_read);
+	bool later =
+		len <= UNSEEN_MAX && (flushed || read != c->last_bytes_read);
 
 	c->last_bytes_read = read;
 	return later ? tlssf_tx_same_socket(c) : tlssf_tx_socket_alive(c);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The library's own records after a takeover: SSL_write(), alerts, session
- * tickets, KeyUpdate. The TLS library does not know of the takeover and encrypts
- * them with its own keys. They must not leave, since their sequence numbers are
- * in use by the new owner of the keys. So each record is decrypted here, and its
- * content leaves under the right sequence number: through the kernel, with its
- * record type, or encrypted again by us.
+ * tickets, KeyUpdate. The TLS library does not know of the takeover and
+ * encrypts them with its own keys. They must not leave, since their sequence
+ * numbers are in use by the new owner of the keys. So each record is decrypted
+ * here, and its content leaves under the right sequence number: through the
+ * kernel, with its record type, or encrypted again by us.
  *
  * The library's write succeeds only when all of its record has left; until then
  * it fails with "try again", and the library repeats the same record. There is
@@ -256,8 +256,8 @@ static int send_key_first(struct conn *c, struct reseal *r)
 }
 
 /*
- * Copy the unsent rest to a buffer of its size. If the record is already queued,
- * nothing has to be stashed.
+ * Copy the unsent rest to a buffer of its size. If the record is already
+ * queued, nothing has to be stashed.
  */
 static int stash_rest(struct conn *c, struct reseal *r, int err)
 {

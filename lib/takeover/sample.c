@@ -8,7 +8,8 @@
  * KeyUpdates would have made of it. Authentication proves key, IV and sequence
  * number at once.
  *
- * A peer can request KeyUpdates before the first send, so the search is bounded.
+ * A peer can request KeyUpdates before the first send, so the search is
+ * bounded.
  */
 #include <errno.h>
 #include <string.h>

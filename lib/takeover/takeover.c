@@ -2,8 +2,8 @@
 /*
  * Taking over the write direction of an established connection: key and
  * sequence number that a sample has found are given to the kernel, or used by
- * ourselves, and the library's later records are resealed (reseal.c). The sample
- * must be the library's last record, and must be in TCP completely.
+ * ourselves, and the library's later records are resealed (reseal.c). The
+ * sample must be the library's last record, and must be in TCP completely.
  *
  * Until the system call that installs the key, every failure leaves an ordinary
  * connection and a reason.

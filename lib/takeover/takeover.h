@@ -17,7 +17,7 @@
 /* How far is the library's record that the bridge is resealing? */
 enum reseal_step {
 	RESEAL_IDLE,		/* there is none */
-	RESEAL_KEY_FIRST,	/* a KeyUpdate of our own must leave before it */
+	RESEAL_KEY_FIRST,	/* a KeyUpdate of our own leaves first */
 	RESEAL_SEND,		/* its content is to be encrypted and sent */
 	RESEAL_QUEUED,		/* encrypted by us, not yet sent */
 	RESEAL_COUNT
@@ -95,7 +95,8 @@ int tlssf_keys_install(int fd, const struct kernel_key *key);
 uint64_t tlssf_keys_records_left(struct conn *c);
 /*
  * A KeyUpdate of the library's. _prepare_ does all that can fail, before the
- * message leaves; _commit_ switches to the next keys once it has left. 0, -errno.
+ * message leaves; _commit_ switches to the next keys once it has left. 0,
+ * -errno.
  */
 int tlssf_keys_prepare_update(struct conn *c);
 int tlssf_keys_commit_update(struct conn *c);
