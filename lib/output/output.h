@@ -181,7 +181,7 @@ struct sample_result {
 struct conn {
 	struct ssl_st *ssl;
 	const struct ctx_conf *conf;	/* of the SSL_CTX, or NULL */
-	struct bridge *bridge;		/* owned by the BIO; NULL: not attached */
+	struct bridge *bridge;		/* the BIO owns it; NULL: none */
 	struct tx_account *tx;		/* exists while the kernel encrypts */
 	struct takeover *takeover;	/* keys of a takeover, or NULL */
 	struct unreported *unreported;	/* NULL: all is reported */
