@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Structs that carry their size, between a program and a library that may have
- * been built with different headers. Members are only ever added at the end.
+ * Structs of the public API that carry their size, so that a program and the
+ * library may be built with different versions of the header. A new version
+ * adds members at the end only.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base.h"
 
-#define SIZED_MAX	4096u	/* more is no struct, but garbage */
+#define SIZE_LIMIT	4096u	/* a larger size is uninitialised memory */
 
 static size_t size_of(const void *s)
 {
-	size_t size;	/* the first member of each of them */
+	size_t size;	/* the first member of each of these structs */
 
 	memcpy(&size, s, sizeof(size));
 	return size;
@@ -23,10 +24,10 @@ int tlssf_abi_check(const void *s, size_t least, size_t known)
 	const unsigned char *p = s;
 	size_t size = size_of(s), i;
 
-	if (size < least || size > SIZED_MAX)
+	if (size < least || size > SIZE_LIMIT)
 		return -EINVAL;
 	for (i = known; i < size; i++)
-		if (p[i])	/* a wish that we do not know */
+		if (p[i])	/* a member that this library does not know */
 			return -EINVAL;
 	return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layer base/, the lowest: system calls, reasons and trace, and the structs of
- * the public API that carry their size. Nothing here knows TLS or a connection.
+ * Layer base/, the lowest layer: every system call of the library, the names
+ * and texts of reasons, the trace, and the structs of the public API that carry
+ * their size. No function of this layer uses the TLS library or a connection.
  *
- * Functions that can fail return 0 or more, or -errno.
+ * A function that can fail returns 0 or more, or -errno.
  */
 #ifndef TLSSF_BASE_H
 #define TLSSF_BASE_H
@@ -16,7 +17,7 @@
 
 #include <tlssf/tlssf.h>
 
-#define ERRNO_RESTARTSYS 512	/* kernel-internal; kernel TLS returns it */
+#define ERRNO_RESTARTSYS 512	/* kernel-internal, but kernel TLS returns it */
 
 /* ---- sys.c: every system call of the library ---- */
 
@@ -24,28 +25,28 @@
 struct sys_tcp {
 	int state;		/* TCP_ESTABLISHED ... of netinet/tcp.h */
 	uint64_t queued;	/* SIOCOUTQ: bytes in TCP, unacknowledged */
-	uint64_t in_tcp;	/* bytes ever given to TCP: acked + queued */
+	uint64_t in_tcp;	/* all bytes since the start: acked + queued */
 };
 
-#define SYS_CRYPTO_MAX	64	/* no struct tls12_crypto_info_* is larger */
+#define SYS_CRYPTO_MAX	64	/* every struct tls12_crypto_info_* fits */
 
-enum tls_option {		/* of linux/tls.h, which may be older */
+enum tls_option {		/* of SOL_TLS; old linux/tls.h lack them */
 	TLS_OPTION_ZEROCOPY_RO = 3,
 	TLS_OPTION_MAX_PAYLOAD_LEN = 5,
 };
 
 /*
- * One member for each system call. Tests replace the table. Each returns a
- * result of 0 or more, or -errno, except where its comment says otherwise.
+ * One member for each system call; unit tests replace the table. Each member
+ * returns 0 or more, or -errno, except where its comment states otherwise.
  */
 struct sys {
-	/* A number that identifies this process; a forked child gets another
-	 * one. It is no pid. */
+	/* A number that identifies this process: not the pid, and different
+	 * in a forked child. */
 	uint32_t (*process)(void);
 	uint64_t (*now_ms)(void);		/* CLOCK_MONOTONIC */
 	void (*sleep_ms)(unsigned int ms);
-	/* Size of a regular file. -EINVAL: not regular; -EBADF: closed, or not
-	 * open for reading. */
+	/* Size of a regular file. -EINVAL: the file is not regular; -EBADF:
+	 * the descriptor is closed or not open for reading. */
 	int (*file_size)(int fd, uint64_t *size);
 	ssize_t (*pread)(int fd, void *buf, size_t len, uint64_t off);
 	ssize_t (*preadv)(int fd, const struct iovec *iov, int n,
@@ -53,55 +54,63 @@ struct sys {
 	int (*nonblocking)(int fd);		/* O_NONBLOCK: 1 or 0 */
 	ssize_t (*send)(int fd, const void *buf, size_t len, bool more);
 	ssize_t (*recv)(int fd, void *buf, size_t len);
-	/* One kernel TLS record of type `type`. With len 0 and type 23 the
-	 * kernel closes and sends its open record. */
+	/* Send one kernel TLS record of type `type`. With len 0 and type 23
+	 * the kernel closes its open record and sends that record. */
 	ssize_t (*send_record)(int fd, int type, const void *buf, size_t len);
-	int (*poll)(int fd, short events, int timeout_ms); /* revents, or 0 */
+	int (*poll)(int fd, short events, int timeout_ms); /* revents */
 	int (*send_timeout_ms)(int fd, int *ms);  /* SO_SNDTIMEO; -1: none */
 	int (*send_room)(int fd, size_t *room);	  /* free send buffer, bytes */
 	int (*tcp)(int fd, struct sys_tcp *tcp);
-	int (*tcp_state)(int fd);		  /* cheaper than tcp() */
+	int (*tcp_state)(int fd);		  /* only tcp->state */
 	int (*tcp_corked)(int fd);		  /* TCP_CORK: 1 or 0 */
-	/* Clearing TCP_CORK makes TCP send what it holds. */
+	/* TCP_CORK. Clearing the option makes TCP send a partial segment. */
 	int (*tcp_cork)(int fd, bool on);
 	int (*ulp_attach)(int fd);		  /* TCP_ULP "tls" */
-	/* SOL_TLS/TLS_TX: install; read back (*len in and out). */
+	/* SOL_TLS/TLS_TX: install a key; read the installed key back (*len is
+	 * the size of `info` on entry, and the length read on return). */
 	int (*tls_tx_set)(int fd, const void *info, size_t len);
 	int (*tls_tx_get)(int fd, void *info, size_t *len);
-	/* Set a SOL_TLS option of 2 or 4 bytes; *value becomes the value in
-	 * force. */
+	/* Set a SOL_TLS option whose value has `len` bytes (2 or 4), then
+	 * store the value in force in *value. */
 	int (*tls_option)(int fd, int option, unsigned int *value, size_t len);
 	ssize_t (*sendfile)(int out, int in, uint64_t off, size_t len);
 	int (*shutdown_write)(int fd);
-	int (*socket_id)(int fd, uint64_t *id);	  /* SO_COOKIE: never reused */
-	/* A connected TCP pair over 127.0.0.1, else ::1; blocking, with limits
-	 * of 2 s. */
+	int (*socket_id)(int fd, uint64_t *id);	  /* SO_COOKIE, unique */
+	/* Connect a TCP pair over 127.0.0.1, or over ::1 if that fails. The
+	 * sockets are blocking, with timeouts of 2 s. */
 	int (*tcp_pair)(int fds[2]);
 	int (*close)(int fd);
-	/* A whole small file as a string: its length, -errno, -EFBIG. */
+	/* Read a whole file as a string: its length, or -errno; -EFBIG if the
+	 * string does not fit in `cap` bytes. */
 	ssize_t (*read_text)(const char *path, char *buf, size_t cap);
-	int (*kernel_release)(char *buf, size_t cap);
+	int (*kernel_release)(char *buf, size_t cap);	/* of uname(2) */
 };
 
 extern const struct sys tlssf_sys;
 int tlssf_sys_tcp_pair(int fds[2]);	/* sys_pair.c: member tcp_pair */
 
-/* ---- abi_struct.c: structs of a caller that has another header version ---- */
+/* ---- abi_struct.c: structs of programs with another version's header ---- */
 
 /*
- * 0, or -EINVAL when the struct is shorter than `least` bytes or sets a member
- * beyond the `known` bytes of this library's version.
+ * Check a caller's struct: 0, or -EINVAL if the struct has fewer than `least`
+ * bytes, or a non-zero byte after the `known` bytes of this library's version.
  */
 int tlssf_abi_check(const void *s, size_t least, size_t known);
-/* Copy the bytes that both sides know; the rest of `to` becomes zero. */
+/* Copy the bytes that both versions have; fill the rest of `to` with zeros. */
 void tlssf_abi_import(void *to, const void *from, size_t known);
-/* Copy to the caller's struct, and set its size to the bytes filled. */
+/*
+ * Copy `from` to the caller's struct `to`, no more than the size in `to`, and
+ * set the size in both structs to the number of bytes copied.
+ */
 void tlssf_abi_export(void *to, void *from, size_t known);
 
 /* ---- reason.c ---- */
 
 bool tlssf_tracing(void);
-/* One trace line; `ssl` identifies the connection, NULL: none. Keeps errno. */
+/*
+ * Write one trace line; `ssl` identifies the connection, or is NULL. Preserves
+ * errno.
+ */
 void tlssf_trace(const void *ssl, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

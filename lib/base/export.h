@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Included first into every object: all is hidden but the public header. */
+/*
+ * CMakeLists.txt includes this file into every source file of the library. The
+ * library is compiled with hidden symbols; only those of the public header are
+ * visible.
+ */
 #pragma GCC visibility push(default)
 #include <tlssf/tlssf.h>
 #pragma GCC visibility pop

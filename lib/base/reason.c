@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Names and texts for what the library says, and the trace. */
+/*
+ * The names and texts of reasons, methods and ciphers, the version of the
+ * library, and the trace (tlssf_set_trace(), TLSSF_TRACE=1).
+ */
 #include "base.h"
 
 #include <errno.h>
@@ -10,87 +13,95 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_MAX_LEN 512	/* a longer trace line is cut */
+#define LINE_MAX_LEN 512	/* a longer trace line is truncated */
 
 /*
- * X(enum value without its prefix, name, a sentence with the remedy). One list
- * makes the table and its count, so that a forgotten value does not compile.
+ * X(value without TLSSF_REASON_, name, text): the text states the cause and,
+ * after a semicolon, the remedy. The table and the count below are generated
+ * from this list, so a value of enum tlssf_reason that the list lacks is a
+ * compile error.
  */
 #define REASONS(X) \
-X(NONE, "none", "nothing stands in the way") \
+X(NONE, "none", \
+  "there is no obstacle and no error") \
 X(NOT_ASKED, "not_asked", \
-  "another method was named in the options, or a faster one is taken; to " \
-  "have this one, name it") \
+  "the options name another method, or a faster method was chosen; to use " \
+  "this method, name it in the options") \
 X(NOT_YET, "not_yet", \
-  "too little was sent so far to be worth it; a large send takes the keys " \
-  "over, and so does any send when the method ktls is named") \
+  "too little data was sent so far to justify a takeover of the keys; a " \
+  "large send takes the keys over, and so does any send when the options " \
+  "name the method ktls") \
 X(HANDSHAKE, "handshake", \
-  "the TLS handshake is unfinished or early data is in use; complete it with " \
-  "SSL_do_handshake() before sending") \
+  "the TLS handshake is unfinished or early data is in use; complete the " \
+  "handshake with SSL_do_handshake() before sending") \
 X(DTLS, "dtls", \
   "DTLS carries datagrams, not a stream; use a TLS connection") \
 X(QUIC, "quic", \
-  "QUIC connections are not handled; use a TLS connection over TCP") \
+  "QUIC connections are not supported; use a TLS connection over TCP") \
 X(NOT_SOCKET, "not_socket", \
-  "the write BIO does not end in a TCP socket that the kernel could encrypt " \
-  "for; give the SSL a socket with SSL_set_fd()") \
+  "the write BIO does not end in a TCP socket, on which the kernel could " \
+  "encrypt; give the SSL a socket with SSL_set_fd()") \
 X(VERSION, "version", \
-  "kernel TLS knows only TLS 1.2 and 1.3; allow one of them on both sides") \
+  "kernel TLS supports only TLS 1.2 and 1.3; allow one of these versions on " \
+  "both sides") \
 X(CIPHER, "cipher", \
-  "no kernel offloads this cipher suite; prefer one with AES-GCM or " \
+  "no kernel offloads this cipher suite; prefer a suite with AES-GCM or " \
   "ChaCha20-Poly1305") \
 X(LIBRARY_NO_KTLS, "library_no_ktls", \
-  "the TLS library was built without kernel TLS; use an OpenSSL 3 configured " \
-  "with enable-ktls") \
+  "the TLS library was built without kernel TLS; use an OpenSSL 3 " \
+  "configured with enable-ktls") \
 X(ULP_ABSENT, "ulp_absent", \
-  "the kernel has no tls module; use a kernel built with CONFIG_TLS (4.13 or " \
-  "later)") \
+  "the kernel has no tls module; use a kernel built with CONFIG_TLS (4.13 " \
+  "or later)") \
 X(ULP_NOT_LOADED, "ulp_not_loaded", \
-  "the kernel's tls module is not loaded and did not load by itself; " \
-  "run 'modprobe tls' as root") \
+  "the tls module of the kernel is not loaded, and loading it automatically " \
+  "failed; run 'modprobe tls' as root") \
 X(KERNEL_CIPHER, "kernel_cipher", \
   "the running kernel refuses this cipher for this TLS version; load its " \
   "crypto module (for example 'modprobe gcm' or 'modprobe chacha20poly1305' " \
   "as root) or prefer AES-128-GCM") \
 X(REKEY, "rekey", \
-  "the kernel cannot follow a TLS 1.3 KeyUpdate of this connection; it needs " \
-  "Linux 6.14 (and OpenSSL 3.2 for the method ssl_sendfile), or TLS 1.2, or " \
-  "the option key_update = TLSSF_KEY_UPDATE_USERSPACE") \
+  "the kernel cannot follow a TLS 1.3 KeyUpdate of this connection; use " \
+  "Linux 6.14 or later (with OpenSSL 3.2 or later for the method " \
+  "ssl_sendfile), or TLS 1.2, or the option key_update = " \
+  "TLSSF_KEY_UPDATE_USERSPACE") \
 X(OPTION_OFF, "option_off", \
   "SSL_OP_ENABLE_KTLS was not set before the handshake; call " \
   "tlssf_ctx_init() on the SSL_CTX first, or set the option") \
 X(COMPRESSION, "compression", \
   "TLS compression is in use; set SSL_OP_NO_COMPRESSION") \
 X(MAX_FRAGMENT, "max_fragment", \
-  "records are to be smaller than the kernel's: the client negotiated " \
-  "max_fragment_length, or max_send_fragment was set; give up either") \
+  "this connection needs smaller records than the kernel makes: the client " \
+  "negotiated max_fragment_length, or max_send_fragment was set; use " \
+  "neither") \
 X(REFUSED, "refused", \
   "the TLS library or the kernel did not switch this connection to kernel " \
-  "TLS; look for record padding, a small max_send_fragment, or a socket that " \
-  "was full at the end of the handshake") \
+  "TLS; look for record padding, a small max_send_fragment, or a socket " \
+  "whose send buffer was full at the end of the handshake") \
 X(KERNEL_KEYS, "kernel_keys", \
-  "the kernel already holds the keys of this connection, so that it cannot " \
-  "be sealed in user space; use the method auto or ssl_sendfile") \
+  "the kernel already holds the keys of this connection, so its records " \
+  "cannot be encrypted in user space; use the method auto or ssl_sendfile") \
 X(NO_SECRET, "no_secret", \
-  "the traffic secret of this TLS 1.3 connection is not known; call " \
-  "tlssf_ctx_init() on the SSL_CTX (on each that SNI may choose) before the " \
-  "handshake") \
+  "the traffic secret of this TLS 1.3 connection is not known; before the " \
+  "handshake, call tlssf_ctx_init() on the SSL_CTX and on each SSL_CTX that " \
+  "SNI may select") \
 X(KEYLOG_REPLACED, "keylog_replaced", \
   "SSL_CTX_set_keylog_callback() was called after tlssf_ctx_init(); call it " \
-  "before, ours passes every line on") \
+  "before, since the callback of libtlssf passes every line on to the one " \
+  "that was installed before it") \
 X(KEY_SCHEDULE, "key_schedule", \
   "the TLS library did not derive the keys (a FIPS provider may refuse) or " \
   "memory ran out; use the method userspace") \
 X(SEQUENCE_NOT_FOUND, "sequence_not_found", \
-  "a record that the TLS library had sealed did not open with the keys of " \
-  "this connection, so they were not given to the kernel; report this, " \
-  "unless thousands of records were written before the first send") \
+  "a record of the TLS library could not be decrypted with the keys of this " \
+  "connection, so these keys were not taken over; report a bug, unless " \
+  "thousands of records were written before the first send") \
 X(PADDING, "padding", \
-  "the TLS library pads its records, which the kernel cannot do; switch the " \
-  "padding off, or keep to the method userspace") \
+  "the TLS library pads its records, and kernel TLS cannot pad; switch " \
+  "record padding off, or use the method userspace") \
 X(ARGUMENT, "argument", \
-  "an argument is NULL, negative or too large, or a struct has a wrong size; " \
-  "correct the call") \
+  "an argument is NULL, negative or too large, or a struct has a wrong " \
+  "size; correct the call") \
 X(BAD_FD, "bad_fd", \
   "the file descriptor is closed or was not opened for reading; open the " \
   "file with O_RDONLY and keep it open") \
@@ -98,38 +109,41 @@ X(NOT_REGULAR, "not_regular", \
   "the file descriptor is not a regular file; send pipes, sockets and " \
   "devices with SSL_write()") \
 X(FILE_TRUNCATED, "file_truncated", \
-  "the file is shorter than promised; do not truncate files that are being " \
-  "sent, replace them by rename()") \
+  "the file ends before the requested length; do not truncate a file while " \
+  "it is sent, replace the file by rename()") \
 X(FILE_READ, "file_read", \
-  "reading the file failed; errno tells why, check the disk or file system") \
+  "reading the file failed; look up errno, and check the disk or file " \
+  "system") \
 X(NO_MEMORY, "no_memory", \
   "memory ran out; call again later, or lower max_buffered") \
 X(PENDING_WRITE, "pending_write", \
-  "an earlier SSL_write() is unfinished; repeat it until it is done, then " \
-  "send") \
+  "an earlier SSL_write() is unfinished; repeat that SSL_write() until it " \
+  "succeeds, then send") \
 X(PENDING_SEND, "pending_send", \
-  "the call before returned WANT for another file or offset; repeat that " \
-  "one first") \
+  "an earlier send of another file or offset is unfinished; repeat that " \
+  "send until it is complete") \
 X(SHUT_DOWN, "shut_down", \
-  "close_notify was sent, so nothing can follow; send before shutting down") \
+  "close_notify was sent, and no data can follow it; send before shutting " \
+  "down") \
 X(FORKED, "forked", \
-  "the connection was first used in another process; use it only there") \
+  "the connection was first used in another process; use the connection " \
+  "only in that process") \
 X(WRONG_LIBRARY, "wrong_library", \
   "the SSL belongs to another copy of the TLS library than libtlssf is " \
-  "linked with; link both with the same one") \
+  "linked with; link the program and libtlssf with the same copy") \
 X(PEER_GONE, "peer_gone", \
-  "the peer closed or reset the connection; free it and let the peer " \
-  "connect again") \
+  "the peer closed or reset the connection; free the connection and let the " \
+  "peer connect again") \
 X(IO, "io", \
-  "the transport failed; errno tells why, the connection must be freed") \
+  "the transport failed; look up errno, and free the connection") \
 X(TLS, "tls", \
-  "the TLS library reported a fatal error; the connection must be freed") \
+  "the TLS library reported a fatal error; free the connection") \
 X(INTERRUPTED, "interrupted", \
-  "a signal made this kernel cut a record (errno 512); update the kernel, " \
-  "or use non-blocking sockets") \
+  "a signal made this kernel cut a record short (errno 512); update the " \
+  "kernel, or use non-blocking sockets") \
 X(KEY_LIMIT, "key_limit", \
   "the key has protected as many records as RFC 8446, 5.5 allows, and the " \
-  "kernel cannot be given another; it needs Linux 6.14, or reconnect")
+  "kernel cannot replace the key; use Linux 6.14 or later, or reconnect")
 
 struct reason {
 	const char *name, *text;
@@ -168,7 +182,8 @@ _Static_assert(sizeof(methods) / sizeof(methods[0]) == TLSSF_METHOD_COUNT,
 _Static_assert(sizeof(ciphers) / sizeof(ciphers[0]) == TLSSF_CIPHER_COUNT,
 	       "a name for each cipher");
 
-static const char *pick(const char *const *names, int count, int value)
+static const char *name_or_unknown(const char *const *names, int count,
+				   int value)
 {
 	return value >= 0 && value < count ? names[value] : "unknown";
 }
@@ -189,12 +204,12 @@ const char *tlssf_reason_text(int reason)
 
 const char *tlssf_method_name(int method)
 {
-	return pick(methods, TLSSF_METHOD_COUNT, method);
+	return name_or_unknown(methods, TLSSF_METHOD_COUNT, method);
 }
 
 const char *tlssf_cipher_name(int cipher)
 {
-	return pick(ciphers, TLSSF_CIPHER_COUNT, cipher);
+	return name_or_unknown(ciphers, TLSSF_CIPHER_COUNT, cipher);
 }
 
 #define STRING(x) #x
@@ -206,7 +221,7 @@ const char *tlssf_version(void)
 	       NUMBER(TLSSF_VERSION_PATCH);
 }
 
-/* Threads that trace without a pause must not keep tlssf_set_trace() out. */
+/* Prefer the writer: threads that trace all the time must not starve it. */
 #ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 #define TRACE_LOCK PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 #else
@@ -214,14 +229,14 @@ const char *tlssf_version(void)
 #endif
 
 /*
- * The lock is held for reading while the function runs: once
- * tlssf_set_trace() has returned, the old one is not in use any more.
+ * Each trace line holds the read lock while the trace function runs. So no
+ * thread is in the old function after tlssf_set_trace() has returned.
  */
 static struct {
 	pthread_once_t once;
 	pthread_rwlock_t lock;
-	atomic_bool on;		/* fn is set or TLSSF_TRACE=1 */
-	bool to_stderr;		/* TLSSF_TRACE=1; fixed by `once` */
+	atomic_bool on;		/* fn != NULL, or to_stderr */
+	bool to_stderr;		/* TLSSF_TRACE=1, as read by `once` */
 	void (*fn)(void *arg, const char *line);
 	void *arg;
 } trace = {
@@ -254,7 +269,7 @@ bool tlssf_tracing(void)
 	return atomic_load_explicit(&trace.on, memory_order_relaxed);
 }
 
-static void deliver(const char *line)
+static void output_line(const char *line)
 {
 	pthread_rwlock_rdlock(&trace.lock);
 	if (trace.fn != NULL)
@@ -280,6 +295,6 @@ void tlssf_trace(const void *ssl, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, args);
 	va_end(args);
-	deliver(line);
+	output_line(line);
 	errno = saved;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Every system call that the library makes, as one table. */
+/*
+ * Every system call of the library, as one table. The probe's socket pair
+ * (sys_pair.c) is one member of the table.
+ */
 #include "base.h"
 
 #include <errno.h>
@@ -29,22 +32,22 @@
 #define SOL_TLS 282
 #endif
 
-/* The one place that turns libc's errors into results. */
-static int result(long r)
+/* Convert a result of libc, where -1 means errno, to 0 or more, or -errno. */
+static int int_or_errno(long r)
 {
 	return r < 0 ? -errno : (int)r;
 }
 
-static ssize_t count(ssize_t r)
+static ssize_t size_or_errno(ssize_t r)
 {
 	return r < 0 ? -errno : r;
 }
 
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
-static _Atomic uint32_t *process_page;	/* NULL: no such pages here */
-static _Atomic uint32_t processes;
+static _Atomic uint32_t *process_page;	/* NULL: MADV_WIPEONFORK fails */
+static _Atomic uint32_t last_process;
 
-static void make_page(void)
+static void map_process_page(void)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -59,21 +62,22 @@ static void make_page(void)
 }
 
 /*
- * The kernel zeroes the page in a child, however that was made (madvise(2));
- * the child then takes the next number. No system call each time, and a child
- * in another namespace may have the parent's pid.
+ * The kernel clears the page in every child, also in one that clone(2) created
+ * (madvise(2), MADV_WIPEONFORK); the child then takes the next number. Reading
+ * the page needs no system call. The pid would not do, because a child in
+ * another PID namespace may have the pid of its parent.
  */
 static uint32_t sys_process(void)
 {
 	uint32_t id, none = 0;
 
-	pthread_once(&process_once, make_page);
+	pthread_once(&process_once, map_process_page);
 	if (!process_page)
 		return (uint32_t)getpid();
 	id = *process_page;
 	if (id)
 		return id;
-	id = ++processes;
+	id = ++last_process;
 	return atomic_compare_exchange_strong(process_page, &none, id) ? id
 								       : none;
 }
@@ -86,7 +90,7 @@ static uint64_t sys_now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* A signal ends the sleep early: callers look again anyway. */
+/* A signal ends the sleep early; the caller repeats its attempt anyway. */
 static void sys_sleep_ms(unsigned int ms)
 {
 	struct timespec t = { .tv_sec = (time_t)(ms / 1000),
@@ -96,9 +100,10 @@ static void sys_sleep_ms(unsigned int ms)
 }
 
 /*
- * Many a libc's fstat() is fstatat() with an empty path, which older kernels
- * look up all the same: four times the instructions on 6.1. Where the kernel's
- * struct is known to be libc's, too, the old system call does.
+ * Many libcs implement fstat() as fstatat() with an empty path. Older kernels
+ * look that path up: on Linux 6.1 the call takes four times the instructions.
+ * Where struct stat is the same in libc and the kernel, this function uses the
+ * system call fstat instead.
  */
 static int cheap_fstat(int fd, struct stat *st)
 {
@@ -135,7 +140,7 @@ static ssize_t sys_pread(int fd, void *buf, size_t len, uint64_t off)
 	do
 		n = pread(fd, buf, len, (off_t)off);
 	while (n < 0 && errno == EINTR);
-	return count(n);
+	return size_or_errno(n);
 }
 
 static ssize_t sys_preadv(int fd, const struct iovec *iov, int n, uint64_t off)
@@ -145,7 +150,7 @@ static ssize_t sys_preadv(int fd, const struct iovec *iov, int n, uint64_t off)
 	do
 		r = preadv(fd, iov, n, (off_t)off);
 	while (r < 0 && errno == EINTR);
-	return count(r);
+	return size_or_errno(r);
 }
 
 static int sys_nonblocking(int fd)
@@ -155,16 +160,16 @@ static int sys_nonblocking(int fd)
 	return flags < 0 ? -errno : (flags & O_NONBLOCK) != 0;
 }
 
-/* EINTR goes to the caller, who must stop short for a signal. */
+/* EINTR is not retried here: after a signal the public call has to return. */
 static ssize_t sys_send(int fd, const void *buf, size_t len, bool more)
 {
-	return count(send(fd, buf, len,
-			  MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
+	return size_or_errno(send(fd, buf, len,
+				  MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
 }
 
 static ssize_t sys_recv(int fd, void *buf, size_t len)
 {
-	return count(recv(fd, buf, len, 0));
+	return size_or_errno(recv(fd, buf, len, 0));
 }
 
 static ssize_t sys_send_record(int fd, int type, const void *buf, size_t len)
@@ -186,7 +191,7 @@ static ssize_t sys_send_record(int fd, int type, const void *buf, size_t len)
 	cmsg->cmsg_type = TLS_SET_RECORD_TYPE;
 	cmsg->cmsg_len = CMSG_LEN(1);
 	*CMSG_DATA(cmsg) = (unsigned char)type;
-	return count(sendmsg(fd, &msg, MSG_NOSIGNAL));
+	return size_or_errno(sendmsg(fd, &msg, MSG_NOSIGNAL));
 }
 
 static int sys_poll(int fd, short events, int timeout_ms)
@@ -208,7 +213,7 @@ static int sys_send_timeout_ms(int fd, int *ms)
 		*ms = -1;
 	else if (tv.tv_sec >= INT_MAX / 1000)
 		*ms = INT_MAX;
-	else	/* rounded up: 0 would mean no waiting */
+	else	/* round up: a timeout of 0 ms would mean "do not wait" */
 		*ms = (int)(tv.tv_sec * 1000 + (tv.tv_usec + 999) / 1000);
 	return 0;
 }
@@ -228,9 +233,9 @@ static int sys_send_room(int fd, size_t *room)
 }
 
 /*
- * The acknowledged bytes are read before the queue. An ACK between the two
- * makes the sum too small: then more seems to wait above TCP than does, never
- * less.
+ * Read the acknowledged bytes before the queue length. An ACK between the two
+ * system calls makes in_tcp too small, never too large, so tlssf_tx_drain()
+ * overestimates the bytes above TCP and keeps waiting.
  */
 static int sys_tcp(int fd, struct sys_tcp *tcp)
 {
@@ -257,8 +262,8 @@ static int sys_tcp_cork(int fd, bool on)
 {
 	int cork = on;
 
-	return result(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork,
-				 sizeof(cork)));
+	return int_or_errno(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork,
+				       sizeof(cork)));
 }
 
 static int sys_tcp_corked(int fd)
@@ -280,7 +285,7 @@ static int sys_tcp_state(int fd)
 	return len == sizeof(state) ? state : -EOPNOTSUPP;
 }
 
-/* EEXIST is success when the protocol that is there is "tls". */
+/* EEXIST means success if the ULP of the socket is already "tls". */
 static int sys_ulp_attach(int fd)
 {
 	char name[16] = "";
@@ -298,7 +303,8 @@ static int sys_ulp_attach(int fd)
 
 static int sys_tls_tx_set(int fd, const void *info, size_t len)
 {
-	return result(setsockopt(fd, SOL_TLS, TLS_TX, info, (socklen_t)len));
+	return int_or_errno(setsockopt(fd, SOL_TLS, TLS_TX, info,
+				       (socklen_t)len));
 }
 
 static int sys_tls_tx_get(int fd, void *info, size_t *len)
@@ -313,42 +319,44 @@ static int sys_tls_tx_get(int fd, void *info, size_t *len)
 
 static ssize_t sys_sendfile(int out, int in, uint64_t off, size_t len)
 {
-	off_t at = (off_t)off;
+	off_t offset = (off_t)off;
 
-	return count(sendfile(out, in, &at, len));
+	return size_or_errno(sendfile(out, in, &offset, len));
 }
 
 static int sys_shutdown_write(int fd)
 {
-	return result(shutdown(fd, SHUT_WR));
+	return int_or_errno(shutdown(fd, SHUT_WR));
 }
 
 static int sys_socket_id(int fd, uint64_t *id)
 {
 	socklen_t len = sizeof(*id);
 
-	return result(getsockopt(fd, SOL_SOCKET, SO_COOKIE, id, &len));
+	return int_or_errno(getsockopt(fd, SOL_SOCKET, SO_COOKIE, id, &len));
 }
 
 static int sys_tls_option(int fd, int option, unsigned int *value, size_t len)
 {
-	uint16_t half = (uint16_t)*value;
-	void *p = len == sizeof(half) ? (void *)&half : (void *)value;
+	uint16_t value16 = (uint16_t)*value;
+	bool is16 = len == sizeof(value16);
+	void *optval = is16 ? (void *)&value16 : (void *)value;
 	socklen_t size = (socklen_t)len;
 
-	if (len != sizeof(half) && len != sizeof(*value))
+	if (!is16 && len != sizeof(*value))
 		return -EINVAL;
-	if (setsockopt(fd, SOL_TLS, option, p, size) ||
-	    getsockopt(fd, SOL_TLS, option, p, &size))
+	if (setsockopt(fd, SOL_TLS, option, optval, size) ||
+	    getsockopt(fd, SOL_TLS, option, optval, &size))
 		return -errno;
-	if (len == sizeof(half))
-		*value = half;
+	if (is16)
+		*value = value16;
 	return 0;
 }
 
 static int sys_close(int fd)
 {
-	return result(close(fd));	/* never repeated: fd is gone */
+	/* no retry after EINTR: Linux has released the descriptor */
+	return int_or_errno(close(fd));
 }
 
 static ssize_t sys_read_text(const char *path, char *buf, size_t cap)
