@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* tlssf_ctx_init(): an SSL_CTX, its options, and what the TLS library may do. */
+/*
+ * tlssf_ctx_init(): checks the options, probes the kernel, switches the kernel
+ * TLS of the TLS library on or off, and installs our key log callback.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "connection.h"
 
-#define KEY_RECORDS_MIN		16u	/* less leaves no room for the rest */
-#define PAYLOAD_MIN		64u	/* of the kernel, with TLS 1.2 */
+#define KEY_RECORDS_MIN		16u	/* data uses all but KEY_RESERVE */
+#define PAYLOAD_MIN		64u	/* minimum of the kernel with TLS 1.2 */
 
-/* What a caller's options must have at least. */
+/* The smallest struct: up to the member `method`. */
 #define OPTIONS_LEAST	(offsetof(struct tlssf_options, method) + sizeof(int))
 
-/* The caller's options, or the defaults: 0, -EINVAL. */
-static int take_options(struct tlssf_options *to,
-			const struct tlssf_options *from)
+/* Copy and check the caller's options, or set the defaults: 0, -EINVAL. */
+static int import_options(struct tlssf_options *to,
+			  const struct tlssf_options *from)
 {
 	memset(to, 0, sizeof(*to));
 	if (from && tlssf_abi_check(from, OPTIONS_LEAST, sizeof(*from)))
@@ -34,35 +37,35 @@ static int take_options(struct tlssf_options *to,
 }
 
 /*
- * AUTO gives TLS 1.3 to the kernel only where library and kernel follow a
- * KeyUpdate. Where the method is named, or the application has set the option
- * itself, the kernel gets it all the same; the bridge, put in during the
- * handshake, watches for a KeyUpdate.
+ * With the method auto, TLS 1.3 uses the kernel TLS of the TLS library only if
+ * both that library and the kernel can rekey. There are two exceptions: the
+ * options name ssl_sendfile, or the application has set SSL_OP_ENABLE_KTLS
+ * itself. Then our filter BIO detects a KeyUpdate. The option
+ * TLSSF_KEY_UPDATE_USERSPACE rules the exceptions out.
  */
 static void set_up_ktls(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 {
 	int method = conf->options.method;
-	bool on = conf->app_ktls, safe13;
+	bool on = conf->app_ktls, can_rekey;
 
 	conf->kernel_rekeys = tlssf_probe_rekey();
-	safe13 = tl_library_rekey() && conf->kernel_rekeys;
-	/* who asks for that guarantee has it whoever set the option */
-	conf->drop_ktls13 = !safe13 && conf->options.key_update ==
-					       TLSSF_KEY_UPDATE_USERSPACE;
+	can_rekey = tl_library_rekey() && conf->kernel_rekeys;
+	conf->drop_ktls13 = !can_rekey && conf->options.key_update ==
+						  TLSSF_KEY_UPDATE_USERSPACE;
 	if (method != TLSSF_METHOD_AUTO) {
 		on = method == TLSSF_METHOD_SSL_SENDFILE;
 	} else if (!on && tlssf_probe_ulp() == TLSSF_ULP_LOADED) {
-		conf->drop_ktls13 = !safe13;
+		conf->drop_ktls13 = !can_rekey;
 		on = true;
 	}
 	tl_ctx_set_ktls(ctx, on);
 }
 
 /*
- * Only the ciphers that a TLS library gives to a kernel, once they are known
- * to work: asking for others makes the kernel look for modules, slowly.
+ * Probe only the ciphers that a TLS library can offload. A trial of another
+ * cipher makes the kernel search for a module, which takes long.
  */
-static void probe_what_matters(void)
+static void probe_library_ciphers(void)
 {
 	int cipher;
 
@@ -72,8 +75,8 @@ static void probe_what_matters(void)
 	}
 }
 
-/* From the key log, during the handshake. */
-static void keep_secret(struct ssl_st *ssl, const unsigned char *secret,
+/* Called by our key log callback, during the handshake. */
+static void store_secret(struct ssl_st *ssl, const unsigned char *secret,
 			size_t len)
 {
 	struct conn *c = tl_conn(ssl);
@@ -84,7 +87,7 @@ static void keep_secret(struct ssl_st *ssl, const unsigned char *secret,
 	c->secret_len = len;
 }
 
-static struct ctx_conf *new_conf(struct ssl_ctx_st *ctx)
+static struct ctx_conf *create_conf(struct ssl_ctx_st *ctx)
 {
 	struct ctx_conf *conf = calloc(1, sizeof(*conf));
 
@@ -93,17 +96,18 @@ static struct ctx_conf *new_conf(struct ssl_ctx_st *ctx)
 		return NULL;
 	}
 	conf->app_ktls = tl_ctx_ktls(ctx);
-	conf->early = tlssf_conn_attach_early;
-	conf->secret = keep_secret;
-	probe_what_matters();
+	conf->on_handshake = tlssf_conn_attach_early;
+	conf->on_write_secret = store_secret;
+	probe_library_ciphers();
 	return conf;
 }
 
 /*
- * To write its key log costs OpenSSL a tenth of a handshake. Nobody reads it
- * where keys are never taken over and no bridge is put in before the first call.
+ * A key log callback makes a handshake of OpenSSL a tenth slower. The callback
+ * is not needed if the keys are never taken over and our filter BIO is attached
+ * at the first send.
  */
-static void use_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
+static void ensure_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 {
 	const struct tlssf_options *o = &conf->options;
 
@@ -114,11 +118,12 @@ static void use_keylog(struct ssl_ctx_st *ctx, struct ctx_conf *conf)
 	conf->keylog = true;
 }
 
-static int prepare(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
+static int init_ctx(struct ssl_ctx_st *ctx,
+		    const struct tlssf_options *options)
 {
-	struct tlssf_options all;
+	struct tlssf_options imported;
 	struct ctx_conf *conf;
-	int r = ctx ? take_options(&all, options) : -EINVAL;
+	int r = ctx ? import_options(&imported, options) : -EINVAL;
 
 	if (!r)
 		r = tl_ctx_check(ctx);
@@ -126,11 +131,11 @@ static int prepare(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 		return r;
 	conf = tl_ctx_conf(ctx);
 	if (!conf)
-		conf = new_conf(ctx);
+		conf = create_conf(ctx);
 	if (!conf)
 		return -ENOMEM;
-	conf->options = all;
-	use_keylog(ctx, conf);
+	conf->options = imported;
+	ensure_keylog(ctx, conf);
 	set_up_ktls(ctx, conf);
 	return 0;
 }
@@ -140,7 +145,7 @@ int tlssf_ctx_init(struct ssl_ctx_st *ctx, const struct tlssf_options *options)
 	int r;
 
 	tl_clear_errors();
-	r = prepare(ctx, options);
+	r = init_ctx(ctx, options);
 	tl_clear_errors();
 	if (!r)
 		return 0;

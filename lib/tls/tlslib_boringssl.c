@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What we ask of BoringSSL, and how it answers. It has no kernel TLS of its
- * own, tells its present keys when asked, and keeps what it has to say after
- * the handshake (tickets, answers to KeyUpdate) for the next SSL_write().
+ * The calls to BoringSSL, for one SSL or SSL_CTX. BoringSSL has no kernel TLS,
+ * returns its current secrets on request, and queues post-handshake messages
+ * (tickets, KeyUpdate) until the next SSL_write(). Keys and AEAD:
+ * tlslib_boringssl_crypto.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 
 #include "tls.h"
 
-/* ---- kernel TLS: none in the library ---- */
+/* ---- kernel TLS: BoringSSL has none ---- */
 
 bool tl_option_ktls(const SSL *ssl)
 {
@@ -59,46 +60,21 @@ const char *tl_library(void)
 	return "BoringSSL";
 }
 
-/* ---- the key log: called during every handshake, here for that only ---- */
+/* ---- the key log ---- */
 
-static bool begins(const char *line, const char *label)
+void tl_clear_option_ktls(SSL *ssl)
 {
-	return !strncmp(line, label, strlen(label));
+	(void)ssl;
 }
 
-/* Before the application can write: the moment to put the bridge in. */
-static void keylog(const SSL *ssl, const char *line)
+/* The secret is not taken from the key log: see tl_write_secret(). */
+size_t tl_secret_of_line(const char *line, unsigned char secret[SECRET_MAX])
 {
-	const struct ctx_conf *conf = tl_conf(ssl);
-	SSL *mine = (SSL *)(uintptr_t)ssl;
-
-	if (!conf)
-		return;
-	/* a filter is no way for datagrams */
-	if ((begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ") ||
-	     begins(line, "CLIENT_RANDOM ")) && !tl_stream_kind(mine))
-		conf->early(mine);
-	if (conf->next_keylog)
-		conf->next_keylog(ssl, line);
+	(void)line, (void)secret;
+	return 0;
 }
 
-bool tl_keylog_ours(const SSL *ssl)
-{
-	return SSL_CTX_get_keylog_callback(SSL_get_SSL_CTX(ssl)) == keylog;
-}
-
-void tl_ctx_install_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
-{
-	void (*there)(const SSL *, const char *) =
-		SSL_CTX_get_keylog_callback(ctx);
-
-	if (there == keylog)	/* never ourselves */
-		return;
-	conf->next_keylog = there;
-	SSL_CTX_set_keylog_callback(ctx, keylog);
-}
-
-/* ---- questions about a connection ---- */
+/* ---- the state of a connection ---- */
 
 bool tl_ready(SSL *ssl)
 {
@@ -110,7 +86,7 @@ bool tl_new_handshake(SSL *ssl)
 	return SSL_in_init(ssl) && !SSL_renegotiate_pending(ssl);
 }
 
-/* What is queued waits inside, not half-way out. */
+/* BoringSSL queues post-handshake messages whole, and sends none by itself. */
 bool tl_post_handshake_pending(SSL *ssl)
 {
 	(void)ssl;
@@ -158,7 +134,7 @@ static uint8_t hash_len(const SSL_CIPHER *cipher)
 	return 0;
 }
 
-/* There is neither compression nor max_fragment_length. */
+/* BoringSSL has neither compression nor max_fragment_length. */
 void tl_describe(SSL *ssl, struct tl_info *info)
 {
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
@@ -174,7 +150,7 @@ void tl_describe(SSL *ssl, struct tl_info *info)
 	info->hash_len = hash_len(cipher);
 }
 
-/* SSL_set_max_send_fragment() has no counterpart that asks. */
+/* BoringSSL has no getter for max_send_fragment. */
 bool tl_small_fragments(SSL *ssl)
 {
 	(void)ssl;
@@ -182,29 +158,30 @@ bool tl_small_fragments(SSL *ssl)
 }
 
 /*
- * For a connection that the bridge has not seen from its handshake on. Once
- * SSL_read() was called in between, nothing tells; then tl_write() fails.
+ * Used when our filter BIO was not attached during the handshake. After an
+ * SSL_read() these calls no longer show an unfinished SSL_write(); then
+ * tl_write() fails.
  */
 bool tl_write_pending(SSL *ssl)
 {
 	return SSL_want_write(ssl) || BIO_should_write(SSL_get_wbio(ssl));
 }
 
-/* ---- doing things with a connection ---- */
+/* ---- actions on a connection ---- */
 
 /*
- * With moving buffers allowed, an SSL_write() of the application's that is
- * unfinished would be taken for ours.
+ * SSL_write() without SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER. With that mode,
+ * BoringSSL would accept our data as the rest of an unfinished SSL_write() of
+ * the application.
  */
-static int write_as_new(SSL *ssl, const void *buf, int len)
+static int write_fixed_buffer(SSL *ssl, const void *buf, int len)
 {
-	uint32_t moving = SSL_get_mode(ssl) &
-			  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
+	uint32_t mode = SSL_get_mode(ssl) & SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
 	int r;
 
-	SSL_clear_mode(ssl, moving);
+	SSL_clear_mode(ssl, mode);
 	r = SSL_write(ssl, buf, len);
-	SSL_set_mode(ssl, moving);
+	SSL_set_mode(ssl, mode);
 	return r;
 }
 
@@ -214,24 +191,24 @@ enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 
 	tl_clear_errors();
 	errno = 0;
-	r = write_as_new(ssl, buf, (int)len);
+	r = write_fixed_buffer(ssl, buf, (int)len);
 	*done = r > 0 ? (size_t)r : 0;
 	return r > 0 ? TL_OK : tl_result_of(ssl, r);
 }
 
-/* An SSL_write() of nothing sends what was queued. */
+/* An SSL_write() of 0 bytes sends the queued messages. */
 enum tl_result tl_drive_post_handshake(SSL *ssl)
 {
-	static const char nothing[1];
+	static const char empty[1];
 	int r;
 
 	tl_clear_errors();
 	errno = 0;
-	r = write_as_new(ssl, nothing, 0);
+	r = write_fixed_buffer(ssl, empty, 0);
 	return r >= 0 ? TL_OK : tl_result_of(ssl, r);
 }
 
-/* A server never does; a client only if it was told that it may. */
+/* A BoringSSL server never renegotiates; a client does if it was allowed to. */
 void tl_no_renegotiation(SSL *ssl)
 {
 	SSL_set_renegotiate_mode(ssl, ssl_renegotiate_never);

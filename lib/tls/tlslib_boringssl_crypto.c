@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Keys and AEAD, as BoringSSL gives them. */
+/* Keys, key derivation and AEAD by BoringSSL. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +20,11 @@
 /* ---- keys ---- */
 
 /*
- * bssl::SSL_get_traffic_secrets() is public C++ of ssl.h; a Span is a pointer
- * and a length. Weak: a library that names it otherwise has none.
+ * bssl::SSL_get_traffic_secrets() is a public C++ function of ssl.h. The symbol
+ * is weak: if a version of BoringSSL lacks this symbol, the pointer is NULL and
+ * there is no secret.
  */
-struct span {
+struct span {			/* bssl::Span<const uint8_t> */
 	const uint8_t *data;
 	size_t size;
 };
@@ -33,18 +34,22 @@ extern bool get_traffic_secrets(const SSL *ssl, struct span *read,
 	__asm__("_ZN4bssl23SSL_get_traffic_secretsEPK6ssl_stPNS_4SpanIKhEES6_")
 	__attribute__((weak));
 
-/* The newest, even while the KeyUpdate that brought it is still queued. */
+/*
+ * The secret after a KeyUpdate is returned as soon as that KeyUpdate is queued,
+ * before BoringSSL writes the message.
+ */
 size_t tl_write_secret(const SSL *ssl, unsigned char secret[SECRET_MAX])
 {
-	struct span in, out = { NULL, 0 };
+	struct span reading, writing = { NULL, 0 };
 
-	if (!get_traffic_secrets || !get_traffic_secrets(ssl, &in, &out) ||
-	    out.size > SECRET_MAX) {
+	if (!get_traffic_secrets ||
+	    !get_traffic_secrets(ssl, &reading, &writing) ||
+	    writing.size > SECRET_MAX) {
 		ERR_clear_error();
 		return 0;
 	}
-	memcpy(secret, out.data, out.size);
-	return out.size;
+	memcpy(secret, writing.data, writing.size);
+	return writing.size;
 }
 
 int tl_key_block(SSL *ssl, unsigned char *block, size_t len)
@@ -72,13 +77,13 @@ int tl_hkdf_expand(const unsigned char *secret, size_t secret_len,
 /* ---- AEAD ---- */
 
 struct tl_aead {
-	EVP_AEAD_CTX ctx;	/* EVP_AEAD_CTX_new() dies without memory */
+	EVP_AEAD_CTX ctx;	/* EVP_AEAD_CTX_new() crashes without memory */
 	EVP_CIPHER_CTX *peek;	/* AES in counter mode; NULL: ChaCha20 */
 	unsigned char key[KEY_MAX];
 };
 
-/* CCM with a nonce of 12 bytes is not there. */
-static const EVP_AEAD *aead_of(int cipher)
+/* BoringSSL has no CCM with a nonce of 12 bytes. */
+static const EVP_AEAD *evp_aead(int cipher)
 {
 	switch (cipher) {
 	case TLSSF_AES_128_GCM:
@@ -91,7 +96,7 @@ static const EVP_AEAD *aead_of(int cipher)
 	return NULL;
 }
 
-static bool set_peek(struct tl_aead *a, int cipher)
+static bool init_peek(struct tl_aead *a, int cipher)
 {
 	const EVP_CIPHER *ctr = cipher == TLSSF_AES_256_GCM ?
 				EVP_aes_256_ctr() : EVP_aes_128_ctr();
@@ -102,9 +107,10 @@ static bool set_peek(struct tl_aead *a, int cipher)
 	return a->peek && EVP_DecryptInit_ex(a->peek, ctr, NULL, a->key, NULL);
 }
 
-int tl_aead_new_decryptor(struct tl_aead **aead, int cipher, const unsigned char *key)
+int tl_aead_new_decryptor(struct tl_aead **aead, int cipher,
+			  const unsigned char *key)
 {
-	const EVP_AEAD *type = aead_of(cipher);
+	const EVP_AEAD *type = evp_aead(cipher);
 	struct tl_aead *a;
 
 	*aead = NULL;
@@ -115,7 +121,7 @@ int tl_aead_new_decryptor(struct tl_aead **aead, int cipher, const unsigned char
 		return -ENOMEM;
 	memcpy(a->key, key, EVP_AEAD_key_length(type));
 	if (EVP_AEAD_CTX_init(&a->ctx, type, key, EVP_AEAD_key_length(type),
-			      TAG_LEN, NULL) && set_peek(a, cipher)) {
+			      TAG_LEN, NULL) && init_peek(a, cipher)) {
 		*aead = a;
 		return 0;
 	}
@@ -124,9 +130,9 @@ int tl_aead_new_decryptor(struct tl_aead **aead, int cipher, const unsigned char
 	return -ENOMEM;
 }
 
-/* One context does both. */
+/* An EVP_AEAD_CTX encrypts and decrypts. */
 int tl_aead_new_encryptor(struct tl_aead **aead, int cipher,
-		       const unsigned char *key)
+			  const unsigned char *key)
 {
 	return tl_aead_new_decryptor(aead, cipher, key);
 }
@@ -167,7 +173,11 @@ int tl_aead_seal(struct tl_aead *a, const unsigned char nonce[NONCE_LEN],
 	return -EIO;
 }
 
-/* The first block of either key stream is the tag's, the next the data's. */
+/*
+ * Both ciphers use the first block of the key stream for the tag and encrypt
+ * the data from the second block on: AES-GCM counts blocks from 1, ChaCha20
+ * from 0.
+ */
 int tl_aead_peek(struct tl_aead *a, const unsigned char nonce[NONCE_LEN],
 		 const unsigned char *in, size_t len, unsigned char *out)
 {

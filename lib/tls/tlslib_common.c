@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What OpenSSL and BoringSSL are asked, and answer, in the same words. Compiled
- * against one of the two.
+ * The calls that are the same for OpenSSL and BoringSSL, and our state on SSL
+ * and SSL_CTX. The file is compiled against one of the two libraries.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,7 +20,7 @@ static pthread_mutex_t index_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- errors ---- */
 
-/* Mostly there are none, and to see that costs a quarter of clearing. */
+/* The queue is usually empty; checking costs a quarter of clearing. */
 void tl_clear_errors(void)
 {
 	if (ERR_peek_error())
@@ -34,7 +34,6 @@ const char *tl_error_text(void)
 	return text ? text : "";
 }
 
-/* errno first: the error queue may hide it, or hold somebody else's entry. */
 enum tl_result tl_result_of(const SSL *ssl, int r)
 {
 	switch (SSL_get_error(ssl, r)) {
@@ -52,7 +51,7 @@ enum tl_result tl_result_of(const SSL *ssl, int r)
 	return TL_FATAL;
 }
 
-/* ---- state that hangs on SSL and SSL_CTX ---- */
+/* ---- our state on SSL and SSL_CTX ---- */
 
 static void (*_Atomic release_conn)(struct conn *conn);
 
@@ -71,8 +70,8 @@ static void free_conf(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
 	free(ptr);
 }
 
-/* SSL_dup() starts without state. */
-static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from,
+/* The copy that SSL_dup() makes starts without our state. */
+static int dup_conn(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from,
 		       void **from_d, int idx, long argl, void *argp)
 {
 	(void)to, (void)from, (void)idx, (void)argl, (void)argp;
@@ -80,48 +79,48 @@ static int dup_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from,
 	return 1;
 }
 
-/* Tried again after a failure: no pthread_once. */
-static void make_indexes(void)
+/* A mutex, not pthread_once(): a later call retries after a failure. */
+static void allocate_indexes(void)
 {
 	pthread_mutex_lock(&index_lock);
 	if (ctx_index < 0)
 		ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL,
 						     free_conf);
 	if (ssl_index < 0)
-		ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_nothing,
+		ssl_index = SSL_get_ex_new_index(0, NULL, NULL, dup_conn,
 						 free_conn);
 	pthread_mutex_unlock(&index_lock);
 }
 
-static bool indexes(void)
+static bool have_indexes(void)
 {
 	if (ssl_index < 0 || ctx_index < 0)
-		make_indexes();
+		allocate_indexes();
 	return ssl_index >= 0 && ctx_index >= 0;
 }
 
 struct conn *tl_conn(const SSL *ssl)
 {
-	return indexes() ? SSL_get_ex_data(ssl, ssl_index) : NULL;
+	return have_indexes() ? SSL_get_ex_data(ssl, ssl_index) : NULL;
 }
 
 int tl_set_conn(SSL *ssl, struct conn *conn,
 		void (*release)(struct conn *conn))
 {
 	release_conn = release;
-	if (!indexes() || !SSL_set_ex_data(ssl, ssl_index, conn))
+	if (!have_indexes() || !SSL_set_ex_data(ssl, ssl_index, conn))
 		return -ENOMEM;
 	return 0;
 }
 
 struct ctx_conf *tl_ctx_conf(const SSL_CTX *ctx)
 {
-	return indexes() ? SSL_CTX_get_ex_data(ctx, ctx_index) : NULL;
+	return have_indexes() ? SSL_CTX_get_ex_data(ctx, ctx_index) : NULL;
 }
 
 int tl_ctx_set_conf(SSL_CTX *ctx, struct ctx_conf *conf)
 {
-	if (!indexes() || !SSL_CTX_set_ex_data(ctx, ctx_index, conf))
+	if (!have_indexes() || !SSL_CTX_set_ex_data(ctx, ctx_index, conf))
 		return -ENOMEM;
 	return 0;
 }
@@ -132,24 +131,25 @@ const struct ctx_conf *tl_conf(const SSL *ssl)
 }
 
 /*
- * An SSL_CTX begins with pointers into its own libssl (its method table). If
- * one of its first words lies in another loaded object than ours and none in
- * ours, the context belongs to a second or static OpenSSL.
+ * The first words of an SSL_CTX point into the libssl that created it (its
+ * method table). If such a word points into a loaded object other than our
+ * libssl, and none points into our libssl, then the SSL_CTX belongs to another
+ * copy of libssl.
  */
 int tl_ctx_check(const SSL_CTX *ctx)
 {
-	void *const *word = (void *const *)ctx;
-	Dl_info own, at;
+	void *const *words = (void *const *)ctx;
+	Dl_info ours, object;
 	bool foreign = false;
 	int i;
 
-	/* its data: a function's address may be a stub in the program */
-	if (!dladdr(TLS_method(), &own))
-		return 0;	/* a static program: one libssl */
+	/* the table, since a function's address may be a stub in the program */
+	if (!dladdr(TLS_method(), &ours))
+		return 0;	/* a static program has one libssl only */
 	for (i = 0; i < 4; i++) {
-		if (!word[i] || !dladdr(word[i], &at))
+		if (!words[i] || !dladdr(words[i], &object))
 			continue;
-		if (at.dli_fbase == own.dli_fbase)
+		if (object.dli_fbase == ours.dli_fbase)
 			return 0;
 		foreign = true;
 	}
@@ -164,8 +164,8 @@ bool tl_is_server(const SSL *ssl)
 }
 
 /*
- * Of the random (RFC 8446, 4.1.2 and 4.1.3) the first bytes may tell the time, the
- * last a downgrade. Nothing there yet: 0.
+ * Bytes 8 to 15 of the random. The first bytes of the random may be the time,
+ * and the last bytes may signal a downgrade (RFC 8446, 4.1.3).
  */
 uint64_t tl_handshake_id(const SSL *ssl)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What we ask of OpenSSL (3.0 and later), and how it answers. */
+/*
+ * The calls to OpenSSL 3.0 and later, for one SSL or SSL_CTX: its kernel TLS,
+ * its state, and its actions. Keys and AEAD: tlslib_openssl_crypto.c.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -11,84 +14,18 @@
 
 #define QUIC_VERSION		1	/* OSSL_QUIC1_VERSION, 3.2 and later */
 #define CTRL_SET_RECORD_TYPE	74
-#define FLAG_RECORD_TYPE	0x1000	/* set by 74 where kernel TLS is in */
+#define FLAG_RECORD_TYPE	0x1000	/* kernel TLS: set by control 74 */
 
-/* ---- kernel TLS on and off ---- */
+/* ---- kernel TLS ---- */
 
 bool tl_option_ktls(const SSL *ssl)
 {
 	return SSL_get_options(ssl) & SSL_OP_ENABLE_KTLS;
 }
 
-static bool begins(const char *line, const char *label)
+void tl_clear_option_ktls(SSL *ssl)
 {
-	return !strncmp(line, label, strlen(label));
-}
-
-/* The last word of a line: the secret in hexadecimal. */
-static void hand_on_secret(SSL *ssl, const struct ctx_conf *conf,
-			   const char *line)
-{
-	const char *hex = strrchr(line, ' ') + 1;
-	unsigned char secret[SECRET_MAX];
-	size_t len = 0;
-
-	if (OPENSSL_hexstr2buf_ex(secret, sizeof(secret), &len, hex, '\0') > 0)
-		conf->secret(ssl, secret, len);
-	else
-		ERR_clear_error();
-	OPENSSL_cleanse(secret, sizeof(secret));
-}
-
-/*
- * Called during every handshake, before the application can write: the moment
- * to put the bridge in. The first secret of TLS 1.3 comes well before the
- * application keys are installed: the last moment to keep them out of a kernel
- * or library that would not survive a KeyUpdate.
- */
-static void listen_to(SSL *ssl, const struct ctx_conf *conf, const char *line)
-{
-	bool is13 = begins(line, "SERVER_HANDSHAKE_TRAFFIC_SECRET ");
-
-	if (is13 && conf->drop_ktls13)
-		SSL_clear_options(ssl, SSL_OP_ENABLE_KTLS);
-	if (is13 || begins(line, "CLIENT_RANDOM "))
-		conf->early(ssl);
-	if (begins(line, SSL_is_server(ssl) ? "SERVER_TRAFFIC_SECRET_0 "
-					    : "CLIENT_TRAFFIC_SECRET_0 "))
-		hand_on_secret(ssl, conf, line);
-}
-
-/*
- * Datagrams are none of our business, and QUIC's SSL is locked in here: most
- * calls would wait for ever.
- */
-static void keylog(const SSL *ssl, const char *line)
-{
-	const struct ctx_conf *conf = tl_conf(ssl);
-	SSL *mine = (SSL *)(uintptr_t)ssl;
-
-	if (!conf)
-		return;
-	if (!tl_stream_kind(mine))
-		listen_to(mine, conf, line);
-	if (conf->next_keylog)
-		conf->next_keylog(ssl, line);
-}
-
-bool tl_keylog_ours(const SSL *ssl)
-{
-	return SSL_CTX_get_keylog_callback(SSL_get_SSL_CTX(ssl)) == keylog;
-}
-
-void tl_ctx_install_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
-{
-	SSL_CTX_keylog_cb_func there = SSL_CTX_get_keylog_callback(ctx);
-
-	if (there == keylog)	/* never ourselves */
-		return;
-	conf->next_keylog = there;
-	SSL_CTX_set_keylog_callback(ctx, keylog);
+	SSL_clear_options(ssl, SSL_OP_ENABLE_KTLS);
 }
 
 bool tl_ctx_ktls(const SSL_CTX *ctx)
@@ -96,20 +33,26 @@ bool tl_ctx_ktls(const SSL_CTX *ctx)
 	return SSL_CTX_get_options(ctx) & SSL_OP_ENABLE_KTLS;
 }
 
-/* Only an SSL tells. For want of memory, or of QUIC servers, there is none. */
-static bool for_datagrams(SSL_CTX *ctx)
+/*
+ * Is the SSL_CTX for DTLS or QUIC? Only an SSL of it shows that. Without an SSL
+ * (memory ran out, or SSL_new() refuses, as for a QUIC server) assume a stream.
+ */
+static bool is_for_datagrams(SSL_CTX *ctx)
 {
 	SSL *ssl = SSL_new(ctx);
-	bool yes = ssl && tl_stream_kind(ssl) != TLSSF_REASON_NONE;
+	bool datagrams = ssl && tl_stream_kind(ssl) != TLSSF_REASON_NONE;
 
 	SSL_free(ssl);
-	return yes;
+	return datagrams;
 }
 
-/* OpenSSL 3.2 and later try it with DTLS, too, and nothing arrives any more. */
+/*
+ * OpenSSL 3.2 and later apply the option to DTLS as well, and then the peer
+ * receives nothing.
+ */
 void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
 {
-	if (for_datagrams(ctx))
+	if (is_for_datagrams(ctx))
 		return;
 	if (on)
 		SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
@@ -124,21 +67,21 @@ bool tl_library_offloads(SSL *ssl)
 	return bio && BIO_get_ktls_send(bio);
 }
 
-/* The socket BIO of a libssl without kernel TLS does not know control 74. */
+/* Without kernel TLS, the socket BIO ignores control 74 and sets no flag. */
 bool tl_library_ktls(void)
 {
 	BIO *bio = BIO_new(BIO_s_socket());
-	bool known;
+	bool supported;
 
 	if (!bio)
 		return false;
 	BIO_ctrl(bio, CTRL_SET_RECORD_TYPE, RECORD_DATA, NULL);
-	known = BIO_test_flags(bio, FLAG_RECORD_TYPE);
+	supported = BIO_test_flags(bio, FLAG_RECORD_TYPE);
 	BIO_free(bio);
-	return known;
+	return supported;
 }
 
-/* 3.0 and 3.1 never give the kernel a second key. */
+/* OpenSSL 3.0 and 3.1 never install a second key in the kernel. */
 bool tl_library_rekey(void)
 {
 	return OpenSSL_version_num() >= 0x30200000L;
@@ -149,14 +92,31 @@ const char *tl_library(void)
 	return OpenSSL_version(OPENSSL_VERSION);
 }
 
-/* ---- questions about a connection ---- */
+/* ---- the key log ---- */
+
+/* The last word of the line is the secret in hexadecimal. */
+size_t tl_secret_of_line(const char *line, unsigned char secret[SECRET_MAX])
+{
+	const char *hex = strrchr(line, ' ') + 1;
+	size_t len = 0;
+
+	if (OPENSSL_hexstr2buf_ex(secret, SECRET_MAX, &len, hex, '\0') > 0)
+		return len;
+	ERR_clear_error();
+	return 0;
+}
+
+/* ---- the state of a connection ---- */
 
 bool tl_ready(SSL *ssl)
 {
 	return SSL_get_wbio(ssl) && SSL_get_state(ssl) == TLS_ST_OK;
 }
 
-/* After the handshake: whatever the state machine is in the middle of. */
+/*
+ * SSL_in_init() is true in TLS 1.3 also while OpenSSL sends or receives a
+ * post-handshake message.
+ */
 bool tl_post_handshake_pending(SSL *ssl)
 {
 	if (SSL_get_key_update_type(ssl) != SSL_KEY_UPDATE_NONE)
@@ -165,7 +125,7 @@ bool tl_post_handshake_pending(SSL *ssl)
 	       !tl_new_handshake(ssl);
 }
 
-/* All is sent at once, or tl_post_handshake_pending(). */
+/* OpenSSL sends at once; what is left shows in tl_post_handshake_pending(). */
 bool tl_defers_post_handshake(const SSL *ssl)
 {
 	(void)ssl;
@@ -190,7 +150,7 @@ int tl_stream_kind(SSL *ssl)
 	return TLSSF_REASON_NONE;
 }
 
-/* ARIA and SM4 suites: no OpenSSL gives these to the kernel. */
+/* No version of OpenSSL offloads ARIA or SM4 suites to the kernel. */
 static int kernel_cipher(const SSL_CIPHER *cipher)
 {
 	const char *name = SSL_CIPHER_get_name(cipher);
@@ -202,7 +162,7 @@ static int kernel_cipher(const SSL_CIPHER *cipher)
 		return TLSSF_AES_256_GCM;
 	case NID_chacha20_poly1305:
 		return TLSSF_CHACHA20_POLY1305;
-	case NID_aes_128_ccm:	/* the 8-byte tag is unknown to kernels */
+	case NID_aes_128_ccm:	/* Linux has no CCM with a tag of 8 bytes */
 		if (strstr(name, "CCM8") || strstr(name, "CCM_8"))
 			return -1;
 		return TLSSF_AES_128_CCM;
@@ -238,15 +198,16 @@ void tl_describe(SSL *ssl, struct tl_info *info)
 }
 
 /*
- * There is no question for max_send_fragment; but a split size above it is
- * refused. (What split size was set matters to pipelining engines only.)
+ * OpenSSL has no getter for max_send_fragment, but refuses a split size above
+ * max_send_fragment. Only pipelining engines use the split size, so setting it
+ * has no other effect.
  */
 bool tl_small_fragments(SSL *ssl)
 {
 	return SSL_set_split_send_fragment(ssl, RECORD_MAX) <= 0;
 }
 
-/* The peer's Finished is known from the first handshake on. */
+/* After the first handshake, OpenSSL has a Finished message of the peer. */
 bool tl_new_handshake(SSL *ssl)
 {
 	unsigned char finished[EVP_MAX_MD_SIZE];
@@ -256,12 +217,13 @@ bool tl_new_handshake(SSL *ssl)
 }
 
 /*
- * For a connection that the bridge has not seen from its handshake on.
- * SSL_free_buffers() refuses while a record is unfinished in either direction,
- * and otherwise only gives back buffers that the next write allocates again.
- * While a record is being read it must not be called (CVE-2024-4741); then a
- * write of nothing tells: where it fails, the library fails for good, but it
- * does not take what is ours for the rest of another SSL_write().
+ * Used when our filter BIO was not attached during the handshake.
+ * SSL_free_buffers() fails while a record is unfinished in either direction;
+ * otherwise SSL_free_buffers() frees buffers that the next write allocates
+ * again. While a record is being read SSL_free_buffers() must not be called
+ * (CVE-2024-4741). Then this function writes 0 bytes, which fails if an
+ * SSL_write() is unfinished. The failure is permanent, but OpenSSL does not
+ * accept our data as the rest of the application's SSL_write().
  */
 bool tl_write_pending(SSL *ssl)
 {
@@ -274,7 +236,7 @@ bool tl_write_pending(SSL *ssl)
 	return !tl_sent_shutdown(ssl) && SSL_write_ex(ssl, "", 0, &n) <= 0;
 }
 
-/* ---- doing things with a connection ---- */
+/* ---- actions on a connection ---- */
 
 enum tl_result tl_write(SSL *ssl, const void *buf, size_t len, size_t *done)
 {
@@ -294,10 +256,10 @@ enum tl_result tl_drive_post_handshake(SSL *ssl)
 
 	tl_clear_errors();
 	errno = 0;
-	/* an answer owed to the peer waits for the next SSL_write() otherwise */
+	/* else a KeyUpdate that the peer requested waits for SSL_write() */
 	if (type != SSL_KEY_UPDATE_NONE && !SSL_in_init(ssl) &&
 	    SSL_key_update(ssl, type) <= 0)
-		return TL_OK;	/* not inside an unfinished SSL_write() */
+		return TL_OK;	/* refused: an SSL_write() is unfinished */
 	r = SSL_do_handshake(ssl);
 	return r > 0 ? TL_OK : tl_result_of(ssl, r);
 }
@@ -308,9 +270,9 @@ void tl_no_renegotiation(SSL *ssl)
 }
 
 /*
- * Before OpenSSL 3.4 every error of sendfile(2) is reported as "uninitialized"
- * and only errno tells the truth, so errno is looked at first. The error queue
- * may hold an entry of the application's, and is not asked.
+ * Check errno first: before OpenSSL 3.4, SSL_sendfile() reports every error of
+ * sendfile(2) as "uninitialized", and only errno has the cause. The error queue
+ * is not checked, since it may hold an error of the application.
  */
 ssize_t tl_sendfile(SSL *ssl, int fd, uint64_t off, size_t len)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keys and AEAD, as OpenSSL's providers give them. The bridge asks from inside
- * the library's own calls: what is in the error queue then must stay, only what
- * comes of asking goes.
+ * Key derivation and AEAD by OpenSSL's providers. Our filter BIO calls these
+ * functions while OpenSSL is inside a call of its own. So each function removes
+ * the errors that it adds to the error queue, and leaves the others there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@
 
 /* ---- key derivation ---- */
 
-/* A provider may refuse (FIPS): then there is no takeover. */
+/* A provider may refuse the derivation (FIPS); then a takeover fails. */
 static int derive(const char *name, const OSSL_PARAM *params,
 		  unsigned char *out, size_t len)
 {
@@ -39,7 +39,7 @@ static int derive(const char *name, const OSSL_PARAM *params,
 	return r;
 }
 
-/* OSSL_PARAM takes no const; none of these is written to. */
+/* OSSL_PARAM has no pointer to const, but EVP_KDF_derive() only reads. */
 static OSSL_PARAM octets(const char *name, const void *data, size_t len)
 {
 	return OSSL_PARAM_construct_octet_string(name,
@@ -68,7 +68,7 @@ int tl_hkdf_expand(const unsigned char *secret, size_t secret_len,
 	return derive("HKDF", params, out, len);
 }
 
-/* RFC 5246, 6.3 and 5; OpenSSL joins the seeds. */
+/* RFC 5246, 6.3 and 5. OpenSSL concatenates the three seeds. */
 int tl_key_block(SSL *ssl, unsigned char *block, size_t len)
 {
 	static const char label[] = "key expansion";
@@ -98,7 +98,7 @@ int tl_key_block(SSL *ssl, unsigned char *block, size_t len)
 	return r;
 }
 
-/* The secrets of TLS 1.3 come by the key log only. */
+/* OpenSSL reports the secrets of TLS 1.3 to the key log callback only. */
 size_t tl_write_secret(const SSL *ssl, unsigned char secret[SECRET_MAX])
 {
 	(void)ssl, (void)secret;
@@ -112,33 +112,33 @@ struct tl_aead {
 	bool ccm;
 };
 
-/* CCM wants the length of the tag before the key. */
+/* CCM needs the length of the tag before the key. */
 static bool set_key(const struct tl_aead *a, const EVP_CIPHER *type,
-		    const unsigned char *key, bool seal)
+		    const unsigned char *key, bool encrypt)
 {
-	return EVP_CipherInit_ex(a->ctx, type, NULL, NULL, NULL, seal) > 0 &&
+	return EVP_CipherInit_ex(a->ctx, type, NULL, NULL, NULL, encrypt) > 0 &&
 	       EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_IVLEN, NONCE_LEN,
 				   NULL) > 0 &&
 	       (!a->ccm || EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG,
 					       TAG_LEN, NULL) > 0) &&
-	       EVP_CipherInit_ex(a->ctx, NULL, NULL, key, NULL, seal) > 0;
+	       EVP_CipherInit_ex(a->ctx, NULL, NULL, key, NULL, encrypt) > 0;
 }
 
 static int new_aead(struct tl_aead **aead, int cipher,
-		    const unsigned char *key, bool seal)
+		    const unsigned char *key, bool encrypt)
 {
 	struct tl_aead *a = calloc(1, sizeof(*a));
 	EVP_CIPHER *type;
 	int r;
 
 	ERR_set_mark();
-	/* our names are OpenSSL's too */
+	/* tlssf_cipher_name() is also OpenSSL's name of the cipher */
 	type = EVP_CIPHER_fetch(NULL, tlssf_cipher_name(cipher), NULL);
 	r = type ? -ENOMEM : -ENOTSUP;
 	if (a && type) {
 		a->ccm = EVP_CIPHER_get_mode(type) == EVP_CIPH_CCM_MODE;
 		a->ctx = EVP_CIPHER_CTX_new();
-		if (a->ctx && set_key(a, type, key, seal))
+		if (a->ctx && set_key(a, type, key, encrypt))
 			r = 0;
 	}
 	EVP_CIPHER_free(type);
@@ -151,13 +151,14 @@ static int new_aead(struct tl_aead **aead, int cipher,
 	return r;
 }
 
-int tl_aead_new_decryptor(struct tl_aead **aead, int cipher, const unsigned char *key)
+int tl_aead_new_decryptor(struct tl_aead **aead, int cipher,
+			  const unsigned char *key)
 {
 	return new_aead(aead, cipher, key, false);
 }
 
 int tl_aead_new_encryptor(struct tl_aead **aead, int cipher,
-		       const unsigned char *key)
+			  const unsigned char *key)
 {
 	return new_aead(aead, cipher, key, true);
 }
@@ -170,9 +171,9 @@ void tl_aead_free(struct tl_aead *a)
 	free(a);
 }
 
-static bool open_with(const struct tl_aead *a, const unsigned char *nonce,
-		      const void *aad, size_t aad_len,
-		      const unsigned char *in, int len, unsigned char *out)
+static bool decrypt(const struct tl_aead *a, const unsigned char *nonce,
+		    const void *aad, size_t aad_len, const unsigned char *in,
+		    int len, unsigned char *out)
 {
 	void *tag = (void *)(uintptr_t)(in + len);
 	int n;
@@ -195,8 +196,7 @@ ssize_t tl_aead_open(struct tl_aead *a, const unsigned char nonce[NONCE_LEN],
 
 	ERR_set_mark();
 	if (in_len >= TAG_LEN &&
-	    open_with(a, nonce, aad, aad_len, in, (int)(in_len - TAG_LEN),
-		      out))
+	    decrypt(a, nonce, aad, aad_len, in, (int)(in_len - TAG_LEN), out))
 		r = (ssize_t)(in_len - TAG_LEN);
 	ERR_pop_to_mark();
 	return r;
@@ -222,7 +222,7 @@ int tl_aead_seal(struct tl_aead *a, const unsigned char nonce[NONCE_LEN],
 	return r;
 }
 
-/* The stream ciphers inside GCM and ChaCha20-Poly1305 need no tag. */
+/* The stream ciphers in GCM and ChaCha20-Poly1305 decrypt without the tag. */
 int tl_aead_peek(struct tl_aead *a, const unsigned char nonce[NONCE_LEN],
 		 const unsigned char *in, size_t len, unsigned char *out)
 {
