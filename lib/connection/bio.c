@@ -226,7 +226,7 @@ void tlssf_bridge_block_stale_writes(struct bridge *b)
 
 	if (!c || !tlssf_taken_over(c))
 		return;
-	freed = !tl_lives(c->ssl);
+	freed = tl_being_freed(c->ssl);
 	b->blocked = true;
 	if (!freed && can_shut_down(c))
 		tlssf_sys.shutdown_write(c->fd);

@@ -72,7 +72,7 @@ void tlssf_reseal_free(struct reseal *r)
 static ssize_t append_piece(struct reseal *r, const unsigned char *in,
 			    size_t len)
 {
-	size_t goal, taken = 0, n;
+	size_t goal, consumed = 0, n;
 
 	if (!r->part)
 		r->part = malloc(PART_MAX);
@@ -90,9 +90,9 @@ static ssize_t append_piece(struct reseal *r, const unsigned char *in,
 		r->part_len += n;
 		in += n;
 		len -= n;
-		taken += n;
+		consumed += n;
 	}
-	return (ssize_t)taken;
+	return (ssize_t)consumed;
 }
 
 static bool part_complete(const struct reseal *r)
@@ -190,16 +190,16 @@ static ssize_t reassemble(struct conn *c, const unsigned char *in, size_t len)
 	ssize_t n;
 	int err;
 
-	r->taken = len < RECORD_HEADER ? 0 : tlssf_record_len(in);
-	if (!r->part_len && len >= RECORD_HEADER && r->taken <= len)
-		return begin_record(c, in, r->taken);
+	r->consumed = len < RECORD_HEADER ? 0 : tlssf_record_len(in);
+	if (!r->part_len && len >= RECORD_HEADER && r->consumed <= len)
+		return begin_record(c, in, r->consumed);
 	n = append_piece(r, in, len);
 	if (n < 0 || !part_complete(r))
 		return n;
-	r->taken = (size_t)n;
+	r->consumed = (size_t)n;
 	err = begin_record(c, r->part, r->part_len);
 	/* Without memory the library repeats this piece. */
-	r->part_len = err == -ENOMEM ? r->part_len - r->taken : 0;
+	r->part_len = err == -ENOMEM ? r->part_len - r->consumed : 0;
 	return err;
 }
 
@@ -344,7 +344,7 @@ ssize_t tlssf_reseal(struct conn *c, const unsigned char *in, size_t len)
 		r->acked_early = true;
 		n = 0;
 	}
-	return n ? n : (ssize_t)r->taken;
+	return n ? n : (ssize_t)r->consumed;
 }
 
 /* ---- the library's post-handshake messages ---- */
@@ -374,14 +374,14 @@ static enum tl_result drive_post_handshake(struct conn *c)
 {
 	unsigned int before = c->bridge->io_calls;
 	enum tl_result res = tl_drive_post_handshake(c->ssl);
-	bool wrote = c->bridge->io_calls != before;
+	bool bridge_used = c->bridge->io_calls != before;
 	bool on_top = tlssf_bridge_on_top(c);
 
 	/* A library that has failed repeats its last answer for ever. */
-	if (res == TL_WANT_WRITE && on_top && !wrote)
+	if (res == TL_WANT_WRITE && on_top && !bridge_used)
 		return TL_FATAL;
 	/* A filter may not copy the retry flags of the BIO below it. */
-	if (res == TL_SYSCALL && !on_top && wrote && c->bridge->write_pending)
+	if (res == TL_SYSCALL && !on_top && bridge_used && c->bridge->write_pending)
 		return TL_WANT_WRITE;
 	return res;
 }

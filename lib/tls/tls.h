@@ -136,7 +136,7 @@ bool tl_post_handshake_pending(struct ssl_st *ssl);
 bool tl_defers_post_handshake(const struct ssl_st *ssl);
 bool tl_write_pending(struct ssl_st *ssl);	/* SSL_write() is unfinished */
 bool tl_sent_shutdown(const struct ssl_st *ssl);
-bool tl_lives(struct ssl_st *ssl);	/* false: inside SSL_free() */
+bool tl_being_freed(struct ssl_st *ssl);	/* inside SSL_free() */
 
 /* ---- an SSL: actions ---- */
 

@@ -99,10 +99,10 @@ bool tl_defers_post_handshake(const SSL *ssl)
 }
 
 /* Our state is freed before the BIOs. */
-bool tl_lives(SSL *ssl)
+bool tl_being_freed(SSL *ssl)
 {
 	(void)ssl;
-	return true;
+	return false;
 }
 
 int tl_stream_kind(SSL *ssl)

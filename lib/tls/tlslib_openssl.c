@@ -133,12 +133,12 @@ bool tl_defers_post_handshake(const SSL *ssl)
 }
 
 /* 3.2 and later free the BIOs before our state: no reference is left then. */
-bool tl_lives(SSL *ssl)
+bool tl_being_freed(SSL *ssl)
 {
 	if (!SSL_up_ref(ssl))
-		return false;
+		return true;
 	SSL_free(ssl);
-	return true;
+	return false;
 }
 
 int tl_stream_kind(SSL *ssl)
