@@ -125,6 +125,8 @@ void world_open_with(SSL_CTX *ctx, int row,
 	kernel_reset();
 	set_defaults();
 	ck_assert_int_eq(tlssf_ctx_init(ctx, options ? options : &none), 0);
+	if (w.kernel)
+		kernel_set_probed(ctx);
 	pair_open(&w.p, ctx, &rows[row], SOCK, false);
 	SSL_CTX_free(ctx);
 }

@@ -60,6 +60,7 @@ int64_t play_preadv(const struct sys_args *a);
  * full. It can rekey.
  */
 void kernel_reset(void);
+void kernel_set_probed(SSL_CTX *ctx);	/* the probe says that it can rekey */
 void kernel_defaults(void);	/* its answers to system calls */
 int64_t kernel_send(const struct sys_args *a);
 void kernel_push(void);		/* its worker: what the wire takes */

@@ -43,7 +43,7 @@ void kernel_is_empty(void)
 	ck_assert_uint_eq(k.queued, 0);
 }
 
-static int seal(int type, const void *data, size_t len)
+static int send_one_record(int type, const void *data, size_t len)
 {
 	size_t start = tlssf_record_start(&k.key);
 	ssize_t n;
@@ -59,13 +59,13 @@ static int seal(int type, const void *data, size_t len)
 	return 0;
 }
 
-static int64_t seal_all(int type, const unsigned char *data, size_t len)
+static int64_t send_records(int type, const unsigned char *data, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
 		size_t n = len - done < RECORD_MAX ? len - done : RECORD_MAX;
-		int r = seal(type, data + done, n);
+		int r = send_one_record(type, data + done, n);
 
 		if (r)
 			return done ? (int64_t)done : r;
@@ -81,7 +81,7 @@ int64_t kernel_send(const struct sys_args *a)
 	if (!k.on)
 		return pair_send(&w.p, a->in, a->in_len);
 	ck_assert(!a->value || a->in_len < RECORD_MAX);
-	return seal_all(RECORD_DATA, a->in, a->in_len);
+	return send_records(RECORD_DATA, a->in, a->in_len);
 }
 
 static int64_t play_send_record(const struct sys_args *a)
@@ -89,7 +89,7 @@ static int64_t play_send_record(const struct sys_args *a)
 	if (a->in_len == 0)	/* nothing is ever left open here */
 		return 0;
 	ck_assert_int_ne(a->value, RECORD_DATA);
-	return seal_all((int)a->value, a->in, a->in_len);
+	return send_records((int)a->value, a->in, a->in_len);
 }
 
 static int64_t play_sendfile(const struct sys_args *a)
@@ -103,10 +103,10 @@ static int64_t play_sendfile(const struct sys_args *a)
 	ck_assert_int_eq(a->value, FILE_FD);
 	ck_assert(k.on);	/* or the file would go out in the clear */
 	got = play_preadv(&read);
-	return got > 0 ? seal_all(RECORD_DATA, buf, (size_t)got) : got;
+	return got > 0 ? send_records(RECORD_DATA, buf, (size_t)got) : got;
 }
 
-static void read_info(const unsigned char *p)
+static void import_key(const unsigned char *p)
 {
 	struct tls12_crypto_info_aes_gcm_128 a;
 	struct tls12_crypto_info_aes_gcm_256 b;
@@ -141,7 +141,7 @@ static void read_info(const unsigned char *p)
 	explicit_bzero(&c, sizeof(c));
 }
 
-static void new_key(void)
+static void check_new_key(void)
 {
 	for (unsigned int i = 0; i < k.nkeys; i++)
 		ck_assert_mem_ne(k.keys[i], k.key.key, 32);
@@ -156,8 +156,8 @@ static int64_t play_tls_tx_set(const struct sys_args *a)
 	memset(&k.key, 0, sizeof(k.key));
 	memcpy(k.info, a->in, a->in_len);
 	k.info_len = a->in_len;
-	read_info(k.info);
-	new_key();
+	import_key(k.info);
+	check_new_key();
 	tl_aead_free(k.sealer);
 	ck_assert_int_eq(tl_aead_new_encryptor(&k.sealer, k.key.cipher,
 					    k.key.key), 0);
@@ -172,8 +172,6 @@ static int64_t play_tls_tx_get(const struct sys_args *a)
 
 	if (!k.on)
 		return -EBUSY;
-	/* the test's machine has no kernel to be probed: say that it rekeys */
-	tl_conn(w.p.ssl)->key_update_breaks = false;
 	tlssf_kernel_key_pack(info, &now);
 	memcpy(a->out, info, a->out_len);
 	explicit_bzero(&now, sizeof(now));
@@ -188,6 +186,11 @@ static int64_t play_tcp(const struct sys_args *a)
 
 	memcpy(a->out, &tcp, sizeof(tcp));
 	return 0;
+}
+
+void kernel_set_probed(SSL_CTX *ctx)
+{
+	tl_ctx_conf(ctx)->kernel_rekeys = true;
 }
 
 void kernel_defaults(void)

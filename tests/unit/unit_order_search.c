@@ -21,6 +21,21 @@ void add_search_tests(Suite *suite)
 #define TLS13_ROW	2
 #define MUCH		(256 * KIB)
 
+/* The key log reports another secret than the one that OpenSSL writes with. */
+static void report_wrong_secret(void)
+{
+	static const unsigned char wrong[48];
+
+	tl_conf(w.p.ssl)->secret(w.p.ssl, wrong, sizeof(wrong));
+}
+
+/* As if the key log had reported no secret; examined again at the next call. */
+static void report_no_secret(void)
+{
+	tlssf_keys_wipe_secret(tl_conn(w.p.ssl));
+	tlssf_set_sealer(tl_conn(w.p.ssl), SEALER_UNKNOWN);
+}
+
 static void take_over_or_not(bool expected, int reason)
 {
 	struct tlssf_status st;
@@ -90,7 +105,7 @@ START_TEST(searched_once_in_vain)
 
 	world_open(_i * ROWS + TLS13_ROW, NULL);
 	ck_assert_int_eq(status().takeover, 0);
-	tl_conn(w.p.ssl)->secret[7] ^= 1;
+	report_wrong_secret();
 	tlssf_set_trace(count_searches, &searches);
 	for (int i = 0; i < 4; i++) {
 		const struct unreported *a;
@@ -143,7 +158,7 @@ START_TEST(wrong_secret)
 {
 	world_open(ROWS + TLS13_ROW, NULL);
 	ck_assert_int_eq(status().takeover, 0);
-	tl_conn(w.p.ssl)->secret[7] ^= 1;
+	report_wrong_secret();
 	take_over_or_not(false, TLSSF_REASON_SEQUENCE_NOT_FOUND);
 }
 END_TEST
@@ -152,8 +167,7 @@ START_TEST(keylog_replaced)
 {
 	world_open(ROWS + TLS13_ROW, NULL);
 	ck_assert_int_eq(status().takeover, 0);
-	tl_conn(w.p.ssl)->secret_len = 0;	/* as if it had never come */
-	tlssf_set_sealer(tl_conn(w.p.ssl), SEALER_UNKNOWN);
+	report_no_secret();
 	SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(w.p.ssl), NULL);
 	take_over_or_not(false, TLSSF_REASON_KEYLOG_REPLACED);
 }

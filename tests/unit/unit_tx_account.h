@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A scripted socket with kernel TLS. */
-#ifndef TLSSF_UNIT_KTX_H
-#define TLSSF_UNIT_KTX_H
+#ifndef TLSSF_UNIT_TX_ACCOUNT_H
+#define TLSSF_UNIT_TX_ACCOUNT_H
 
 #include "scripted_sys.h"
+#include "test_conn.h"
 #include "tls_pair.h"
 #include "util.h"
 
@@ -23,15 +24,15 @@ extern struct sock {
 	unsigned int pushes;
 } sock;
 
-extern struct ctx_conf asking;	/* for zerocopy and small records */
+extern struct ctx_conf zerocopy_conf;	/* for zerocopy and small records */
 
 /* A connection of `kind` whose kernel TLS has run for a while. */
-struct conn start(const struct kind *k, uint64_t queued);
+struct conn *start(const struct kind *k, uint64_t queued);
 /* The kernel seals `plain` bytes as so many records; none is in TCP yet. */
-void seal(struct conn *c, uint64_t plain, unsigned int records);
+void kernel_sends(struct conn *c, uint64_t plain, unsigned int records);
 
 #define assert_drain(c, want) ck_assert_int_eq(tlssf_tx_drain(c), want)
 
-void add_ktx_errors(Suite *suite);
+void add_tx_account_errors(Suite *suite);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the kernel holds above TCP, asked of a scripted socket. */
 #include "scripted_sys.h"	/* for CMake, too: it brings its own tlssf_sys */
-#include "unit_ktx.h"
+#include "unit_tx_account.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -53,13 +53,11 @@ static int64_t play_push(const struct sys_args *a)
 	return 0;
 }
 
-struct conn start(const struct kind *k, uint64_t queued)
+struct conn *start(const struct kind *k, uint64_t queued)
 {
-	static struct tx_account ktx;
-	struct conn c = { .fd = FD, .tx = &ktx };
+	struct conn *c = test_conn_new(FD, SEALER_LIBRARY_IN_KERNEL);
 
-	c.info.version = k->version;
-	c.info.kernel_cipher = k->cipher;
+	test_conn_describe(c, k->version, k->cipher);
 	memset(&sock, 0, sizeof(sock));
 	sock.cipher = k->cipher;
 	sock.seq = 0xfffffffeu;
@@ -69,11 +67,11 @@ struct conn start(const struct kind *k, uint64_t queued)
 	SCRIPT_DEFAULT(tls_tx_get, .fd = FD, .play = play_seq);
 	SCRIPT_DEFAULT(send_record, .fd = FD, .value = RECORD_DATA,
 		       .play = play_push);
-	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
+	ck_assert_int_eq(tlssf_tx_open(c, false), 0);
 	return c;
 }
 
-void seal(struct conn *c, uint64_t plain, unsigned int records)
+void kernel_sends(struct conn *c, uint64_t plain, unsigned int records)
 {
 	tlssf_tx_sent(c, plain, c->tx->open);
 	sock.seq += records;
@@ -84,29 +82,29 @@ void seal(struct conn *c, uint64_t plain, unsigned int records)
 START_TEST(zero_only_when_all_is_in_tcp)
 {
 	const struct kind *k = &kinds[_i];
-	struct conn c = start(k, 0);
+	struct conn *c = start(k, 0);
 	uint64_t wire = 100 + k->overhead;
 
-	assert_drain(&c, 0);
-	seal(&c, 100, 1);
+	assert_drain(c, 0);
+	kernel_sends(c, 100, 1);
 	for (uint64_t i = 0; i < wire; i++, sock.tcp.in_tcp++)
-		assert_drain(&c, -EAGAIN);
-	assert_drain(&c, 0);
+		assert_drain(c, -EAGAIN);
+	assert_drain(c, 0);
 	sock.tcp.in_tcp--;	/* a look that is too low changes nothing */
-	assert_drain(&c, 0);
+	assert_drain(c, 0);
 	sock.tcp.in_tcp++;
 	/* several records, and what TCP has not sent yet does not matter */
-	seal(&c, 3 * RECORD_MAX + 7, 4);
+	kernel_sends(c, 3 * RECORD_MAX + 7, 4);
 	sock.tcp.queued = 1u << 20;
 	sock.tcp.in_tcp += 3 * RECORD_MAX + 7 + 4 * k->overhead - 1;
 	script_advance(1000);
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(1000);
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	sock.tcp.in_tcp++;
-	assert_drain(&c, 0);
-	ck_assert(c.tx->exact);
-	ck_assert_uint_eq(tlssf_tx_records(&c), 5);
+	assert_drain(c, 0);
+	ck_assert(c->tx->exact);
+	ck_assert_uint_eq(tlssf_tx_records(c), 5);
 }
 END_TEST
 
@@ -114,24 +112,24 @@ END_TEST
 START_TEST(records_count_without_plaintext)
 {
 	const struct kind *k = &kinds[_i];
-	struct conn c = start(k, 0);
+	struct conn *c = start(k, 0);
 
-	seal(&c, 0, 1);
-	assert_drain(&c, -EAGAIN);
+	kernel_sends(c, 0, 1);
+	assert_drain(c, -EAGAIN);
 	sock.tcp.in_tcp += k->overhead;
-	assert_drain(&c, 0);
+	assert_drain(c, 0);
 }
 END_TEST
 
 START_TEST(each_look_is_counted)
 {
-	struct conn c = start(&kinds[0], 0);
+	struct conn *c = start(&kinds[0], 0);
 
-	assert_drain(&c, 0);
-	ck_assert_uint_eq(c.calls, 1);
-	c.tx->open = true;
-	assert_drain(&c, 0);
-	ck_assert_uint_eq(c.calls, 3);
+	assert_drain(c, 0);
+	ck_assert_uint_eq(c->calls, 1);
+	tlssf_tx_sent(c, 0, true);
+	assert_drain(c, 0);
+	ck_assert_uint_eq(c->calls, 3);
 }
 END_TEST
 
@@ -140,70 +138,70 @@ END_TEST
 START_TEST(inexact_needs_two_idle_looks)
 {
 	const struct kind *k = &kinds[_i];
-	struct conn c = start(k, 100);
+	struct conn *c = start(k, 100);
 
-	ck_assert(!c.tx->exact);
+	ck_assert(!c->tx->exact);
 	for (int i = 0; i < 5; i++) {	/* not idle, however long */
 		script_advance(1000);
-		assert_drain(&c, -EAGAIN);
+		assert_drain(c, -EAGAIN);
 	}
 	sock.tcp.queued = 0;
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(24);
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(1);
-	seal(&c, 5, 1);		/* went into TCP before the second look */
-	assert_drain(&c, 0);
+	kernel_sends(c, 5, 1);		/* went into TCP before the second look */
+	assert_drain(c, 0);
 	/* exact from here on: time does not help any more */
-	ck_assert(c.tx->exact);
-	assert_drain(&c, 0);
-	seal(&c, 1000, 1);
-	assert_drain(&c, -EAGAIN);
+	ck_assert(c->tx->exact);
+	assert_drain(c, 0);
+	kernel_sends(c, 1000, 1);
+	assert_drain(c, -EAGAIN);
 	script_advance(1000);
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	sock.tcp.in_tcp += 1000 + k->overhead;
-	assert_drain(&c, 0);
-	ck_assert_uint_eq(tlssf_tx_records(&c), 2);	/* since attach */
+	assert_drain(c, 0);
+	ck_assert_uint_eq(tlssf_tx_records(c), 2);	/* since attach */
 }
 END_TEST
 
 START_TEST(movement_between_looks_starts_anew)
 {
-	struct conn c = start(&kinds[_i], 1);
+	struct conn *c = start(&kinds[_i], 1);
 
 	sock.tcp.queued = 0;
 	for (int i = 0; i < 5; i++) {	/* bytes came and went */
 		sock.tcp.in_tcp += 100;
-		assert_drain(&c, -EAGAIN);
+		assert_drain(c, -EAGAIN);
 		script_advance(1000);
 	}
 	sock.tcp.queued = 1;		/* one is here now */
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(1000);
 	sock.tcp.queued = 0;
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(24);
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(1);
-	assert_drain(&c, 0);
+	assert_drain(c, 0);
 }
 END_TEST
 
 START_TEST(foreign_bytes_make_it_inexact)
 {
 	const struct kind *k = &kinds[_i];
-	struct conn c = start(k, 0);
+	struct conn *c = start(k, 0);
 
-	seal(&c, 10, 1);
+	kernel_sends(c, 10, 1);
 	sock.tcp.in_tcp += 10 + k->overhead + 1;
 	sock.tcp.queued = 1;
-	assert_drain(&c, -EAGAIN);
-	ck_assert(!c.tx->exact);
+	assert_drain(c, -EAGAIN);
+	ck_assert(!c->tx->exact);
 	sock.tcp.queued = 0;
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(25);
-	assert_drain(&c, 0);
-	ck_assert(c.tx->exact);
+	assert_drain(c, 0);
+	ck_assert(c->tx->exact);
 }
 END_TEST
 
@@ -211,22 +209,22 @@ END_TEST
 START_TEST(foreign_record_after_a_flush)
 {
 	const struct kind *k = &kinds[_i];
-	struct conn c = start(k, 0);
+	struct conn *c = start(k, 0);
 
-	seal(&c, 10, 1);
+	kernel_sends(c, 10, 1);
 	sock.tcp.in_tcp += 10 + k->overhead;
-	assert_drain(&c, 0);
+	assert_drain(c, 0);
 	sock.seq++;
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(1000);
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	sock.tcp.in_tcp += 500 + k->overhead;
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(25);
-	assert_drain(&c, 0);
-	assert_drain(&c, 0);
+	assert_drain(c, 0);
+	assert_drain(c, 0);
 	sock.seq++;
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 }
 END_TEST
 
@@ -234,16 +232,16 @@ END_TEST
 
 START_TEST(open_record_is_pushed_first)
 {
-	struct conn c = start(&kinds[_i], 0);
+	struct conn *c = start(&kinds[_i], 0);
 
-	c.tx->open = true;
+	tlssf_tx_sent(c, 0, true);
 	SCRIPT(send_record, .fd = FD, .value = RECORD_DATA,
 	       .play = play_push);
 	SCRIPT(tcp, .fd = FD, .play = play_tcp);
-	assert_drain(&c, 0);
+	assert_drain(c, 0);
 	script_done();
-	ck_assert(!c.tx->open);
-	assert_drain(&c, 0);
+	ck_assert(!c->tx->open);
+	assert_drain(c, 0);
 	ck_assert_uint_eq(sock.pushes, 1);
 }
 END_TEST
@@ -262,63 +260,63 @@ static int64_t play_option(const struct sys_args *a)
 	return 0;
 }
 
-struct ctx_conf asking = {
+struct ctx_conf zerocopy_conf = {
 	.options = { .zerocopy = 1, .max_payload_len = 1000 },
 };
 
 START_TEST(options_are_set_and_read_back)
 {
-	struct conn c = start(&kinds[0], 0);
+	struct conn *c = start(&kinds[0], 0);
 
-	c.conf = &asking;
+	test_conn_configure(c, &zerocopy_conf);
 	SCRIPT(tls_option, .fd = FD, .value = TLS_OPTION_ZEROCOPY_RO,
 	       .play = play_option);
 	SCRIPT(tls_option, .fd = FD, .value = TLS_OPTION_MAX_PAYLOAD_LEN,
 	       .play = play_option);
-	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
+	ck_assert_int_eq(tlssf_tx_open(c, false), 0);
 	script_done();
-	ck_assert(c.tx->zerocopy);
-	ck_assert_uint_eq(tlssf_tx_record_max(&c), 900);
+	ck_assert(c->tx->zerocopy);
+	ck_assert_uint_eq(tlssf_tx_record_max(c), 900);
 	/* a new key changes neither, and half-full records are counted */
-	tlssf_tx_before_new_key(&c);
-	ck_assert(c.tx->zerocopy);
-	tlssf_tx_sent(&c, 9000, false);
-	ck_assert_uint_eq(c.tx->spent, 2 * 10 + 2);
+	tlssf_tx_before_new_key(c);
+	ck_assert(c->tx->zerocopy);
+	tlssf_tx_sent(c, 9000, false);
+	ck_assert_uint_eq(c->tx->spent, 2 * 10 + 2);
 }
 END_TEST
 
 /* An acknowledgement between two looks: the numbers do not fit together. */
 START_TEST(looks_that_differ_are_inexact)
 {
-	struct conn c = start(&kinds[0], 0);
+	struct conn *c = start(&kinds[0], 0);
 	struct sys_tcp other = sock.tcp;
 
 	for (int i = 0; i < 2; i++) {
 		other.in_tcp = sock.tcp.in_tcp + !i;
 		other.queued = (uint64_t)i;
 		SCRIPT(tcp, .fd = FD, .data = &other, .len = sizeof(other));
-		ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
+		ck_assert_int_eq(tlssf_tx_open(c, false), 0);
 		script_done();
-		ck_assert(!c.tx->exact);
+		ck_assert(!c->tx->exact);
 	}
-	ck_assert_int_eq(tlssf_tx_open(&c, false), 0);
-	ck_assert(c.tx->exact);
+	ck_assert_int_eq(tlssf_tx_open(c, false), 0);
+	ck_assert(c->tx->exact);
 }
 END_TEST
 
 START_TEST(records_of_all_keys_count)
 {
-	struct conn c = start(&kinds[0], 0);
+	struct conn *c = start(&kinds[0], 0);
 
-	seal(&c, 100, 3);
-	tlssf_tx_before_new_key(&c);
+	kernel_sends(c, 100, 3);
+	tlssf_tx_before_new_key(c);
 	sock.seq = 0;		/* of the new key */
-	seal(&c, 10, 4);
-	ck_assert_uint_eq(tlssf_tx_records(&c), 7);
-	assert_drain(&c, -EAGAIN);
+	kernel_sends(c, 10, 4);
+	ck_assert_uint_eq(tlssf_tx_records(c), 7);
+	assert_drain(c, -EAGAIN);
 	sock.tcp.in_tcp += 110 + 7 * kinds[0].overhead;
-	assert_drain(&c, 0);
-	ck_assert_uint_eq(tlssf_tx_records(&c), 7);
+	assert_drain(c, 0);
+	ck_assert_uint_eq(tlssf_tx_records(c), 7);
 }
 END_TEST
 
@@ -327,33 +325,33 @@ END_TEST
 START_TEST(only_a_closed_socket_is_an_end)
 {
 	for (int state = TCP_ESTABLISHED; state <= TCP_CLOSING; state++) {
-		struct conn c = start(&kinds[0], 0);
+		struct conn *c = start(&kinds[0], 0);
 
-		seal(&c, 1, 1);
+		kernel_sends(c, 1, 1);
 		sock.tcp.state = state;
-		assert_drain(&c, state == TCP_CLOSE ? -EPIPE
+		assert_drain(c, state == TCP_CLOSE ? -EPIPE
 						    : -EAGAIN);
 		sock.tcp.in_tcp += 1 + kinds[0].overhead;
-		assert_drain(&c, 0);	/* nothing is held any more */
+		assert_drain(c, 0);	/* nothing is held any more */
 	}
 }
 END_TEST
 
 START_TEST(inexact_and_closed_is_an_end)
 {
-	struct conn c = start(&kinds[0], 1);
+	struct conn *c = start(&kinds[0], 1);
 
 	sock.tcp.queued = 0;
-	assert_drain(&c, -EAGAIN);
+	assert_drain(c, -EAGAIN);
 	script_advance(1000);
 	sock.tcp.state = TCP_CLOSE;
-	assert_drain(&c, -EPIPE);
+	assert_drain(c, -EPIPE);
 }
 END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("unit_ktx");
+	Suite *suite = suite_create("unit_tx_account");
 	TCase *sum = add_case(suite, "sum");
 	TCase *ends = add_case(suite, "ends");
 
@@ -371,6 +369,6 @@ int main(void)
 	tcase_add_test(sum, looks_that_differ_are_inexact);
 	tcase_add_test(sum, records_of_all_keys_count);
 	tcase_add_test(sum, options_are_set_and_read_back);
-	add_ktx_errors(suite);
-	return run_suite("unit_ktx", suite);
+	add_tx_account_errors(suite);
+	return run_suite("unit_tx_account", suite);
 }
