@@ -165,6 +165,26 @@ void pair_open(struct pair *p, SSL_CTX *ctx, const struct suite_row *row,
 		SSL_CTX_free(server);
 }
 
+void pair_restart(struct pair *p, const struct suite_row *row, int tickets)
+{
+	SSL_CTX *client = plain_ctx(false);
+	BIO *to_us = SSL_get_rbio(p->ssl);
+
+	ck_assert_int_eq(SSL_clear(p->ssl), 1);
+	SSL_set_num_tickets(p->ssl, (size_t)tickets);
+	ck_assert_int_eq(BIO_reset(to_us), 1);
+	ck_assert_int_eq(BIO_reset(p->to_peer), 1);
+	SSL_free(p->peer);
+	p->peer = new_end(client, p->to_peer, to_us);
+	SSL_CTX_free(client);
+	choose(p->peer, row);
+	SSL_set_connect_state(p->peer);
+	SSL_set_accept_state(p->ssl);
+	ck_assert_int_eq(SSL_do_handshake(p->peer), -1);	/* ClientHello */
+	ck_assert_int_eq(SSL_do_handshake(p->ssl), -1);
+	ck_assert_int_eq(SSL_do_handshake(p->peer), 1);		/* Finished */
+}
+
 void pair_close(struct pair *p)
 {
 	SSL_free(p->ssl);

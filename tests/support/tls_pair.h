@@ -46,6 +46,12 @@ extern const struct suite_row rows[N_ROWS];
 /* The wire starts without limits. `ctx` NULL: a fresh one. */
 void pair_open(struct pair *p, SSL_CTX *ctx, const struct suite_row *row,
 	       int fd, bool kernel);
+/*
+ * SSL_clear() our end, and handshake with a new peer through the same BIOs, up
+ * to the peer's Finished: the next SSL_do_handshake() of our end completes the
+ * handshake and writes `tickets` session tickets.
+ */
+void pair_restart(struct pair *p, const struct suite_row *row, int tickets);
 void pair_close(struct pair *p);
 /* Bytes leave our end: how many the wire took, or -errno. */
 ssize_t pair_send(struct pair *p, const void *buf, size_t len);
