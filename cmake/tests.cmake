@@ -118,6 +118,7 @@ if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
 	register(arrows_self_test static ${scripts}/arrows --self-test
 		$<TARGET_FILE:tlssf_static>)
 	register(version static ${scripts}/version)
+	register(states static ${scripts}/states $<TARGET_FILE:unit_state>)
 	register(header static ${scripts}/header)
 	if(TARGET tlssf-probe AND TLSSF_TLS STREQUAL openssl)
 		register(man static ${PROJECT_SOURCE_DIR}/tests/man/run

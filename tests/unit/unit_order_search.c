@@ -26,7 +26,7 @@ static void report_wrong_secret(void)
 {
 	static const unsigned char wrong[48];
 
-	tl_conf(w.p.ssl)->secret(w.p.ssl, wrong, sizeof(wrong));
+	tl_conf(w.p.ssl)->on_write_secret(w.p.ssl, wrong, sizeof(wrong));
 }
 
 /* As if the key log had reported no secret; examined again at the next call. */
