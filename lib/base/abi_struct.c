@@ -9,7 +9,7 @@
 
 #include "base.h"
 
-#define SIZE_LIMIT	4096u	/* a larger size is uninitialised memory */
+#define SIZE_LIMIT	4096u	/* a larger size: an uninitialised struct */
 
 static size_t size_of(const void *s)
 {

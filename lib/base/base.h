@@ -30,7 +30,7 @@ struct sys_tcp {
 
 #define SYS_CRYPTO_MAX	64	/* every struct tls12_crypto_info_* fits */
 
-enum tls_option {		/* of SOL_TLS; old linux/tls.h lack them */
+enum tls_option {		/* of SOL_TLS, not in every linux/tls.h */
 	TLS_OPTION_ZEROCOPY_RO = 3,
 	TLS_OPTION_MAX_PAYLOAD_LEN = 5,
 };
@@ -57,7 +57,7 @@ struct sys {
 	/* Send one kernel TLS record of type `type`. With len 0 and type 23
 	 * the kernel closes its open record and sends that record. */
 	ssize_t (*send_record)(int fd, int type, const void *buf, size_t len);
-	int (*poll)(int fd, short events, int timeout_ms); /* revents */
+	int (*poll)(int fd, short events, int timeout_ms); /* revents or 0 */
 	int (*send_timeout_ms)(int fd, int *ms);  /* SO_SNDTIMEO; -1: none */
 	int (*send_room)(int fd, size_t *room);	  /* free send buffer, bytes */
 	int (*tcp)(int fd, struct sys_tcp *tcp);
@@ -75,7 +75,7 @@ struct sys {
 	int (*tls_option)(int fd, int option, unsigned int *value, size_t len);
 	ssize_t (*sendfile)(int out, int in, uint64_t off, size_t len);
 	int (*shutdown_write)(int fd);
-	int (*socket_id)(int fd, uint64_t *id);	  /* SO_COOKIE, unique */
+	int (*socket_id)(int fd, uint64_t *id);	  /* SO_COOKIE: unique */
 	/* Connect a TCP pair over 127.0.0.1, or over ::1 if that fails. The
 	 * sockets are blocking, with timeouts of 2 s. */
 	int (*tcp_pair)(int fds[2]);

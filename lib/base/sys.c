@@ -64,8 +64,8 @@ static void map_process_page(void)
 /*
  * The kernel clears the page in every child, also in one that clone(2) created
  * (madvise(2), MADV_WIPEONFORK); the child then takes the next number. Reading
- * the page needs no system call. The pid would not do, because a child in
- * another PID namespace may have the pid of its parent.
+ * the page needs no system call. getpid() is the fallback only, because a child
+ * in another PID namespace may have the pid of its parent.
  */
 static uint32_t sys_process(void)
 {
@@ -234,8 +234,8 @@ static int sys_send_room(int fd, size_t *room)
 
 /*
  * Read the acknowledged bytes before the queue length. An ACK between the two
- * system calls makes in_tcp too small, never too large, so tlssf_tx_drain()
- * overestimates the bytes above TCP and keeps waiting.
+ * system calls makes in_tcp too small, never too large. So a flush may wait
+ * longer than necessary, but never ends too early.
  */
 static int sys_tcp(int fd, struct sys_tcp *tcp)
 {
