@@ -22,6 +22,11 @@ bool tl_option_ktls(const SSL *ssl)
 	return false;
 }
 
+void tl_clear_option_ktls(SSL *ssl)
+{
+	(void)ssl;
+}
+
 bool tl_ctx_ktls(const SSL_CTX *ctx)
 {
 	(void)ctx;
@@ -61,11 +66,6 @@ const char *tl_library(void)
 }
 
 /* ---- the key log ---- */
-
-void tl_clear_option_ktls(SSL *ssl)
-{
-	(void)ssl;
-}
 
 /* The secret is not taken from the key log: see tl_write_secret(). */
 size_t tl_secret_of_line(const char *line, unsigned char secret[SECRET_MAX])
