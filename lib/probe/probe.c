@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the kernel can do, found by doing it on a loopback TCP connection: a
- * fresh one for each trial, since kernel TLS cannot be taken off a socket.
+ * The probe (tlssf_probe()) tries the features of kernel TLS on TCP connections
+ * over loopback, and caches the results. Each trial needs a new connection,
+ * since kernel TLS cannot be removed from a socket.
  */
 #include "probe.h"
 
@@ -11,44 +12,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_MS	1000u	/* a "no" is believed that long */
-#define RETRY_FACTOR	16u	/* and that many times what it took to learn */
+#define RETRY_MS	1000u	/* lifetime of a negative result */
+#define RETRY_FACTOR	16u	/* or this times the duration of the trial */
 #define PLAIN_LEN	64u
-#define RECORD_LEN	(PLAIN_LEN + 32u)	/* overhead is 29 at most */
-#define RECV_TRIES	64	/* pieces and signals in one record */
+#define RECORD_LEN	(PLAIN_LEN + RECORD_SLACK)
+#define RECV_TRIES	64	/* recv() calls for one record */
 #define TEXT_MAX	(8u << 20)	/* modules.dep is below 1 MiB today */
 
-/* Socket options of SOL_TLS; the numbers are the kernel's ABI. */
-
-/* A connection with its kernel TLS keys. They are no secret. */
+/* One connection of the probe. Its key is a constant, not a secret. */
 struct trial {
-	int fds[2];		/* the kernel seals what fds[0] sends */
+	int fds[2];		/* the kernel encrypts what fds[0] sends */
 	struct kernel_key key;
-	bool opened;		/* the last record was decrypted */
+	bool verified;		/* the last record was decrypted */
 };
 
-/* Yes is for ever. Anything else may be tried again from `until` on. */
-struct fact {
+/* TLSSF_YES is final. Other results expire at `retry_at`. */
+struct cipher_result {
 	struct tlssf_cap cap;
-	uint64_t until;
+	uint64_t retry_at;
 };
 
+/* The extras are the features rekey, zerocopy_ro and max_payload_len. */
 static struct {
 	pthread_mutex_t lock;
 	int ulp;
-	int error;		/* of the last pair that failed, until: */
-	uint64_t until;
-	bool on_disk;		/* the module's file was seen */
-	struct fact facts[2][TLSSF_CIPHER_COUNT];
+	int pair_error;		/* -errno of open_pair() ... */
+	uint64_t pair_retry_at;	/* ... which is returned until then */
+	bool module_found;	/* below /lib/modules */
+	struct cipher_result ciphers[2][TLSSF_CIPHER_COUNT];
 	int rekey, zerocopy_ro, max_payload_len;
-	uint64_t extras_until;
+	uint64_t extras_retry_at;
 } cache = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /*
- * A trial that times out must not become most of what the caller does, so
- * slow answers are believed for longer.
+ * When to retry a trial that began at `start`. A slow trial is retried later,
+ * so that the caller does not spend most of its time in trials that time out.
  */
-static uint64_t retry_at(uint64_t start)
+static uint64_t next_retry(uint64_t start)
 {
 	uint64_t now = tlssf_sys.now_ms();
 	uint64_t wait = (now - start) * RETRY_FACTOR;
@@ -56,8 +56,8 @@ static uint64_t retry_at(uint64_t start)
 	return now + (wait > RETRY_MS ? wait : RETRY_MS);
 }
 
-/* Does the error tell something of this moment only, not of the kernel? */
-static bool passing(int err)
+/* Is the error temporary, so that it shows nothing about the kernel? */
+static bool is_temporary(int err)
 {
 	switch (-err) {
 	case EAGAIN: case EINTR: case ERRNO_RESTARTSYS: case ETIMEDOUT:
@@ -69,18 +69,19 @@ static bool passing(int err)
 	}
 }
 
-static int answer(int err)
+/* enum tlssf_tristate for the result of a trial, 0 or -errno */
+static int tristate_of(int err)
 {
 	if (err == 0)
 		return TLSSF_YES;
-	return passing(err) ? TLSSF_UNKNOWN : TLSSF_NO;
+	return is_temporary(err) ? TLSSF_UNKNOWN : TLSSF_NO;
 }
 
 /* ---- the tls module ---- */
 
-static bool file_names_module(const char *path)
+static bool file_lists_module(const char *path)
 {
-	char *text = malloc(TEXT_MAX);	/* untouched pages cost nothing */
+	char *text = malloc(TEXT_MAX);	/* Linux maps only the pages in use */
 	bool found;
 
 	if (text == NULL)
@@ -91,7 +92,8 @@ static bool file_names_module(const char *path)
 	return found;
 }
 
-static bool module_on_disk(void)
+/* Is the tls module installed, or built into the kernel? */
+static bool module_installed(void)
 {
 	static const char *const files[] = { "dep", "builtin" };
 	char release[128], path[sizeof(release) + 32];
@@ -101,27 +103,28 @@ static bool module_on_disk(void)
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		snprintf(path, sizeof(path), "/lib/modules/%s/modules.%s",
 			 release, files[i]);
-		if (file_names_module(path))
+		if (file_lists_module(path))
 			return true;
 	}
 	return false;
 }
 
-/* The kernel has none at hand; the disk says whether it could be loaded. */
-static int missing_module(void)
+/* The kernel has no ULP "tls": can the module be loaded? */
+static int unloaded_or_absent(void)
 {
-	if (!cache.on_disk)
-		cache.on_disk = module_on_disk();
-	return cache.on_disk ? TLSSF_ULP_NOT_LOADED : TLSSF_ULP_ABSENT;
+	if (!cache.module_found)
+		cache.module_found = module_installed();
+	return cache.module_found ? TLSSF_ULP_NOT_LOADED : TLSSF_ULP_ABSENT;
 }
 
-static void learn_ulp(int err)
+/* Store what the result of ulp_attach() shows. */
+static void store_ulp(int err)
 {
 	if (err == 0)
 		cache.ulp = TLSSF_ULP_LOADED;
 	else if (err == -ENOENT)
-		cache.ulp = missing_module();
-	else if (err == -ENOPROTOOPT)	/* older than kernel TLS */
+		cache.ulp = unloaded_or_absent();
+	else if (err == -ENOPROTOOPT)	/* a kernel without TCP_ULP */
 		cache.ulp = TLSSF_ULP_ABSENT;
 	else if (cache.ulp != TLSSF_ULP_LOADED)
 		cache.ulp = TLSSF_ULP_UNKNOWN;
@@ -138,15 +141,15 @@ static void close_pair(struct trial *t)
 	explicit_bzero(&t->key, sizeof(t->key));
 }
 
-/* A pair with the tls module attached: 0, -errno. */
+/* Connect a pair and attach kernel TLS to it: 0, -errno. */
 static int open_pair(struct trial *t)
 {
 	uint64_t start = tlssf_sys.now_ms();
 	int err;
 
 	memset(t, 0, sizeof(*t));
-	if (start < cache.until)
-		return cache.error;
+	if (start < cache.pair_retry_at)
+		return cache.pair_error;
 	err = tlssf_sys.tcp_pair(t->fds);
 	if (err) {
 		if (cache.ulp != TLSSF_ULP_LOADED)
@@ -154,19 +157,19 @@ static int open_pair(struct trial *t)
 		tlssf_trace(NULL, "probe: no loopback, errno %d", -err);
 	} else {
 		err = tlssf_sys.ulp_attach(t->fds[0]);
-		learn_ulp(err);
+		store_ulp(err);
 		if (err)
 			close_pair(t);
 	}
-	cache.error = err;
+	cache.pair_error = err;
 	if (err)
-		cache.until = retry_at(start);
+		cache.pair_retry_at = next_retry(start);
 	return err;
 }
 
-/* `salt` makes keys differ. */
+/* Install a constant key; keys of different `variant` differ. */
 static int install_key(struct trial *t, int version, int cipher,
-		       unsigned int salt)
+		       unsigned int variant)
 {
 	unsigned char info[SYS_CRYPTO_MAX];
 	struct kernel_key *k = &t->key;
@@ -176,10 +179,10 @@ static int install_key(struct trial *t, int version, int cipher,
 	k->version = version;
 	k->cipher = cipher;
 	for (unsigned int i = 0; i < sizeof(k->key); i++)
-		k->key[i] = (unsigned char)(7 * i + salt);
+		k->key[i] = (unsigned char)(7 * i + variant);
 	for (unsigned int i = 0; i < sizeof(k->nonce); i++)
-		k->nonce[i] = (unsigned char)(0x80 ^ (11 * i + salt));
-	k->seq = 256 + salt;	/* not 0: ignoring it would show */
+		k->nonce[i] = (unsigned char)(0x80 ^ (11 * i + variant));
+	k->seq = 256 + variant;	/* not 0, to detect a kernel that ignores it */
 	len = tlssf_kernel_key_pack(info, k);
 	err = tlssf_sys.tls_tx_set(t->fds[0], info, len);
 	explicit_bzero(info, sizeof(info));
@@ -203,7 +206,7 @@ static int receive(int fd, unsigned char *buf, size_t len)
 	return got == len ? 0 : -ETIMEDOUT;
 }
 
-/* Send one record through the kernel and look at it at the other end. */
+/* Send one record by kernel TLS, receive the record, and decrypt it. */
 static int round_trip(struct trial *t)
 {
 	size_t len = PLAIN_LEN +
@@ -212,7 +215,7 @@ static int round_trip(struct trial *t)
 	ssize_t n;
 	int err;
 
-	t->opened = false;
+	t->verified = false;
 	for (unsigned int i = 0; i < sizeof(plain); i++)
 		plain[i] = (unsigned char)(i ^ 0x5a);
 	n = tlssf_sys.send(t->fds[0], plain, sizeof(plain), false);
@@ -222,20 +225,23 @@ static int round_trip(struct trial *t)
 	if (err)
 		return err;
 	err = tlssf_record_check(&t->key, rec, len, plain, sizeof(plain));
-	t->opened = err == 0;
-	/* -ENOTSUP: the TLS library here cannot judge it */
+	t->verified = err == 0;
+	/* -ENOTSUP: the TLS library lacks the cipher, so nothing is verified */
 	return err == -ENOTSUP ? 0 : err;
 }
 
-/* ---- what is learned, under the lock ---- */
+/* ---- running trials, with the lock held ---- */
 
-/* No trial was possible. The pair's own `until` bounds how often we come. */
-static void no_trial(struct tlssf_cap *cap, int err)
+/*
+ * Store the result when open_pair() fails. That result has no retry_at, since
+ * cache.pair_retry_at limits the attempts.
+ */
+static void store_pair_error(struct tlssf_cap *cap, int err)
 {
-	bool absent = cache.ulp == TLSSF_ULP_ABSENT ||
+	bool no_ulp = cache.ulp == TLSSF_ULP_ABSENT ||
 		      cache.ulp == TLSSF_ULP_NOT_LOADED;
 
-	cap->tx = absent ? TLSSF_NO : TLSSF_UNKNOWN;
+	cap->tx = no_ulp ? TLSSF_NO : TLSSF_UNKNOWN;
 	cap->error = -err;
 	cap->verified = 0;
 }
@@ -247,64 +253,68 @@ static void try_cipher(struct trial *t, int version, int cipher,
 
 	if (err == 0)
 		err = round_trip(t);
-	cap->tx = answer(err);
+	cap->tx = tristate_of(err);
 	cap->error = -err;
-	cap->verified = t->opened;
+	cap->verified = t->verified;
 	tlssf_trace(NULL, "probe: %s %s: %s, errno %d",
 		    version == TLS13 ? "TLS 1.3" : "TLS 1.2",
 		    tlssf_cipher_name(cipher), cap->tx != TLSSF_YES ? "no" :
 		    cap->verified ? "yes, verified" : "yes", cap->error);
 }
 
-static const struct tlssf_cap *learn_cipher(int version, int cipher)
+static const struct tlssf_cap *probe_cipher(int version, int cipher)
 {
-	struct fact *f = &cache.facts[version == TLS13][cipher];
+	struct cipher_result *result = &cache.ciphers[version == TLS13][cipher];
 	uint64_t start = tlssf_sys.now_ms();
 	struct trial t;
 	int err;
 
-	if (f->cap.tx == TLSSF_YES || start < f->until)
-		return &f->cap;
+	if (result->cap.tx == TLSSF_YES || start < result->retry_at)
+		return &result->cap;
 	err = open_pair(&t);
 	if (err) {
-		no_trial(&f->cap, err);
-		return &f->cap;
+		store_pair_error(&result->cap, err);
+		return &result->cap;
 	}
-	try_cipher(&t, version, cipher, &f->cap);
+	try_cipher(&t, version, cipher, &result->cap);
 	close_pair(&t);
-	f->until = retry_at(start);
-	return &f->cap;
+	result->retry_at = next_retry(start);
+	return &result->cap;
 }
 
-/* The first cipher that works with TLS 1.3; -1: none, and *why. */
-static int any_cipher13(int *why)
+/*
+ * The first cipher that works with TLS 1.3, or -1. Then *tx is TLSSF_NO if no
+ * cipher works, and TLSSF_UNKNOWN if a trial failed for a temporary reason.
+ */
+static int find_cipher13(int *tx)
 {
-	*why = TLSSF_NO;
+	*tx = TLSSF_NO;
 	for (int c = 0; c < TLSSF_CIPHER_COUNT; c++) {
-		int tx = learn_cipher(TLS13, c)->tx;
+		int cipher_tx = probe_cipher(TLS13, c)->tx;
 
-		if (tx == TLSSF_YES)
+		if (cipher_tx == TLSSF_YES)
 			return c;
-		if (tx == TLSSF_UNKNOWN)
-			*why = TLSSF_UNKNOWN;
+		if (cipher_tx == TLSSF_UNKNOWN)
+			*tx = TLSSF_UNKNOWN;
 	}
 	return -1;
 }
 
-static void improve(int *known, int seen)
+/* Store a result, unless the cached result is TLSSF_YES. */
+static void store_extra(int *cached, int result)
 {
-	if (*known != TLSSF_YES)
-		*known = seen;
+	if (*cached != TLSSF_YES)
+		*cached = result;
 }
 
-static void improve_all(int seen)
+static void store_extras(int result)
 {
-	improve(&cache.zerocopy_ro, seen);
-	improve(&cache.max_payload_len, seen);
-	improve(&cache.rekey, seen);
+	store_extra(&cache.zerocopy_ro, result);
+	store_extra(&cache.max_payload_len, result);
+	store_extra(&cache.rekey, result);
 }
 
-/* A second key on the same socket, and a record sealed with it. */
+/* Install a second key on the socket, and check a record of that key. */
 static int try_rekey(struct trial *t, int cipher)
 {
 	int err = install_key(t, TLS13, cipher, 2);
@@ -312,7 +322,7 @@ static int try_rekey(struct trial *t, int cipher)
 	if (err == 0)
 		err = round_trip(t);
 	tlssf_trace(NULL, "probe: rekey: errno %d", -err);
-	return err || t->opened ? answer(err) : TLSSF_UNKNOWN;
+	return err || t->verified ? tristate_of(err) : TLSSF_UNKNOWN;
 }
 
 static void try_extras(struct trial *t, int cipher)
@@ -320,42 +330,42 @@ static void try_extras(struct trial *t, int cipher)
 	unsigned int zerocopy = 1, payload = RECORD_MAX;
 	int err = install_key(t, TLS13, cipher, 1);
 
-	if (err) {	/* it worked a moment ago */
-		improve_all(TLSSF_UNKNOWN);
+	if (err) {	/* temporary, since this cipher has worked before */
+		store_extras(TLSSF_UNKNOWN);
 		return;
 	}
 	err = tlssf_sys.tls_option(t->fds[0], TLS_OPTION_ZEROCOPY_RO,
 				   &zerocopy, sizeof(unsigned int));
-	improve(&cache.zerocopy_ro, answer(err));
+	store_extra(&cache.zerocopy_ro, tristate_of(err));
 	err = tlssf_sys.tls_option(t->fds[0], TLS_OPTION_MAX_PAYLOAD_LEN,
 				   &payload, sizeof(uint16_t));
-	improve(&cache.max_payload_len, answer(err));
-	improve(&cache.rekey, try_rekey(t, cipher));
+	store_extra(&cache.max_payload_len, tristate_of(err));
+	store_extra(&cache.rekey, try_rekey(t, cipher));
 }
 
-static void learn_extras(void)
+static void probe_extras(void)
 {
 	uint64_t start = tlssf_sys.now_ms();
 	struct trial t;
-	int why, cipher;
+	int tx, cipher;
 
-	if (start < cache.extras_until)
+	if (start < cache.extras_retry_at)
 		return;
-	cipher = any_cipher13(&why);
+	cipher = find_cipher13(&tx);
 	if (cipher < 0) {
-		improve_all(why);
+		store_extras(tx);
 		return;
 	}
 	if (open_pair(&t)) {
-		improve_all(TLSSF_UNKNOWN);
+		store_extras(TLSSF_UNKNOWN);
 		return;
 	}
 	try_extras(&t, cipher);
 	close_pair(&t);
-	cache.extras_until = retry_at(start);
+	cache.extras_retry_at = next_retry(start);
 }
 
-static void learn_ulp_alone(void)
+static void probe_ulp(void)
 {
 	struct trial t;
 
@@ -369,19 +379,18 @@ static bool extras_complete(void)
 	       cache.max_payload_len == TLSSF_YES;
 }
 
-/* ---- the questions ---- */
+/* ---- the results for other files and for the application ---- */
 
-/* The answer is this thread's own until it asks again. */
 const struct tlssf_cap *tlssf_probe_cap(int version, int cipher)
 {
-	static const struct tlssf_cap never = { TLSSF_NO, EINVAL, 0 };
+	static const struct tlssf_cap invalid = { TLSSF_NO, EINVAL, 0 };
 	static _Thread_local struct tlssf_cap cap;
 
 	if ((version != TLS12 && version != TLS13) || cipher < 0 ||
 	    cipher >= TLSSF_CIPHER_COUNT)
-		return &never;
+		return &invalid;
 	pthread_mutex_lock(&cache.lock);
-	cap = *learn_cipher(version, cipher);
+	cap = *probe_cipher(version, cipher);
 	pthread_mutex_unlock(&cache.lock);
 	return &cap;
 }
@@ -390,7 +399,7 @@ void tlssf_probe_peek(int version, int cipher, int *ulp, int *tx)
 {
 	pthread_mutex_lock(&cache.lock);
 	*ulp = cache.ulp;
-	*tx = cache.facts[version == TLS13][cipher].cap.tx;
+	*tx = cache.ciphers[version == TLS13][cipher].cap.tx;
 	pthread_mutex_unlock(&cache.lock);
 }
 
@@ -399,7 +408,7 @@ int tlssf_probe_ulp(void)
 	int ulp;
 
 	pthread_mutex_lock(&cache.lock);
-	learn_ulp_alone();
+	probe_ulp();
 	ulp = cache.ulp;
 	pthread_mutex_unlock(&cache.lock);
 	return ulp;
@@ -407,25 +416,25 @@ int tlssf_probe_ulp(void)
 
 bool tlssf_probe_rekey(void)
 {
-	bool yes;
+	bool can_rekey;
 
 	pthread_mutex_lock(&cache.lock);
 	if (cache.rekey != TLSSF_YES)
-		learn_extras();
-	yes = cache.rekey == TLSSF_YES;
+		probe_extras();
+	can_rekey = cache.rekey == TLSSF_YES;
 	pthread_mutex_unlock(&cache.lock);
-	return yes;
+	return can_rekey;
 }
 
-static void learn_all(struct tlssf_caps *caps)
+static void probe_all(struct tlssf_caps *caps)
 {
-	learn_ulp_alone();
+	probe_ulp();
 	for (int c = 0; c < TLSSF_CIPHER_COUNT; c++) {
-		caps->tls12[c] = *learn_cipher(TLS12, c);
-		caps->tls13[c] = *learn_cipher(TLS13, c);
+		caps->tls12[c] = *probe_cipher(TLS12, c);
+		caps->tls13[c] = *probe_cipher(TLS13, c);
 	}
 	if (!extras_complete())
-		learn_extras();
+		probe_extras();
 	caps->ulp = cache.ulp;
 	caps->rekey = cache.rekey;
 	caps->zerocopy_ro = cache.zerocopy_ro;
@@ -437,12 +446,12 @@ int tlssf_probe(struct tlssf_caps *caps)
 	struct tlssf_caps all = { 0 };
 
 	tl_clear_errors();
-	if (caps == NULL || caps->size < offsetof(struct tlssf_caps, ulp)) {
+	if (!caps || caps->size < offsetof(struct tlssf_caps, ulp)) {
 		errno = EINVAL;
 		return TLSSF_ERROR;
 	}
 	pthread_mutex_lock(&cache.lock);
-	learn_all(&all);
+	probe_all(&all);
 	pthread_mutex_unlock(&cache.lock);
 	all.library = tl_library();
 	all.library_ktls = tl_library_ktls() ? TLSSF_YES : TLSSF_NO;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layer probe/: what the running kernel can do, found out by doing it on a
- * loopback connection. Nothing here knows a connection of the application's.
+ * Layer probe/: which features of kernel TLS the running kernel supports. The
+ * probe tries each feature on a TCP connection over loopback, and never on a
+ * connection of the application.
  */
 #ifndef TLSSF_PROBE_H
 #define TLSSF_PROBE_H
@@ -9,13 +10,13 @@
 #include "record.h"
 
 /*
- * The cached answer; runs the probe when there is none. The result belongs to
- * the calling thread until its next call.
+ * Does the kernel support this cipher? The probe runs if the cache has no
+ * result. The struct is valid until the thread's next call.
  */
 const struct tlssf_cap *tlssf_probe_cap(int version, int cipher);
 int tlssf_probe_ulp(void);	/* enum tlssf_ulp */
-bool tlssf_probe_rekey(void);	/* the kernel can rekey TLS 1.3 */
-/* The cached answers, without a probe. */
+bool tlssf_probe_rekey(void);	/* can the kernel rekey TLS 1.3? */
+/* The cached results, without a probe: *tx is an enum tlssf_tristate. */
 void tlssf_probe_peek(int version, int cipher, int *ulp, int *tx);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Key material in the layout of linux/tls.h. */
+/* Conversion of a key to and from struct tls12_crypto_info_* of linux/tls.h. */
 #include "record.h"
 
 #include <linux/tls.h>
@@ -7,6 +7,7 @@
 
 #define INNER_TYPE_LEN	1	/* TLS 1.3 */
 
+/* Offsets and lengths of the members of one struct tls12_crypto_info_*. */
 struct layout {
 	uint16_t type;
 	uint8_t size;
@@ -58,8 +59,9 @@ static const struct layout *layout_of(int cipher)
 }
 
 /*
- * nonce = salt || iv. In TLS 1.3 and with ChaCha20 the kernel XORs the record
- * number into it; else iv is the explicit nonce of the next record.
+ * The nonce is salt || iv. In TLS 1.3 and with ChaCha20, the kernel XORs the
+ * sequence number into the nonce; otherwise iv is the explicit nonce of the
+ * next record.
  */
 size_t tlssf_kernel_key_pack(void *info, const struct kernel_key *key)
 {
@@ -67,7 +69,7 @@ size_t tlssf_kernel_key_pack(void *info, const struct kernel_key *key)
 	struct tls_crypto_info head;
 	unsigned char *p = info;
 
-	if (l == NULL)
+	if (!l)
 		return 0;
 	memset(info, 0, SYS_CRYPTO_MAX);
 	head.version = (uint16_t)key->version;
@@ -87,7 +89,7 @@ uint64_t tlssf_kernel_key_seq(const void *info, int cipher)
 	const unsigned char *p = info;
 	uint64_t seq = 0;
 
-	for (unsigned int i = 0; l != NULL && i < 8; i++)
+	for (unsigned int i = 0; l && i < 8; i++)
 		seq = seq << 8 | p[l->seq + i];
 	return seq;
 }

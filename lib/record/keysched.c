@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* The key schedule from a traffic secret on: bytes in, key material out. */
+/*
+ * The key schedule: write keys from a traffic secret of TLS 1.3 or from a key
+ * block of TLS 1.2, and the next secret after a KeyUpdate.
+ */
 #include "record.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define SALT_LEN	4u	/* TLS 1.2 GCM and CCM: the implicit part */
+#define SALT_LEN	4u	/* of the nonce of TLS 1.2 GCM and CCM */
 #define LABEL_MAX	20u
 
 /*
- * HKDF-Expand-Label (RFC 8446, 7.1) with an empty context:
- * length, "tls13 " and label with their length, length 0.
+ * HKDF-Expand-Label (RFC 8446, 7.1) with an empty context. `info` is the length
+ * of the output, the length of the full label, the full label (label with the
+ * prefix "tls13 "), and the length of the context, 0.
  */
 static int expand_label(const unsigned char *secret, size_t secret_len,
 			const char *label, unsigned char *out, size_t len)
@@ -30,7 +34,6 @@ static int expand_label(const unsigned char *secret, size_t secret_len,
 	return tl_hkdf_expand(secret, secret_len, info, n, out, len);
 }
 
-/* RFC 8446, 7.3 */
 int tlssf_keys_from_secret(const unsigned char *secret, size_t len, int cipher,
 			   struct kernel_key *key)
 {
@@ -44,7 +47,6 @@ int tlssf_keys_from_secret(const unsigned char *secret, size_t len, int cipher,
 	return r;
 }
 
-/* RFC 8446, 7.2: what a KeyUpdate makes of it. */
 int tlssf_next_secret(unsigned char *secret, size_t len)
 {
 	unsigned char next[SECRET_MAX];
@@ -56,23 +58,26 @@ int tlssf_next_secret(unsigned char *secret, size_t len)
 	return r;
 }
 
-/* ChaCha20's nonce is all implicit (RFC 7905); GCM's and CCM's a salt only. */
-static size_t implicit_len(int cipher)
+/*
+ * The implicit part of the nonce in TLS 1.2: with ChaCha20 the whole nonce (RFC
+ * 7905), with GCM and CCM the salt.
+ */
+static size_t implicit_nonce_len(int cipher)
 {
 	return cipher == TLSSF_CHACHA20_POLY1305 ? NONCE_LEN : SALT_LEN;
 }
 
-/* RFC 5246, 6.3, without MAC keys: keys of client and server, then IVs. */
+/* Two keys (client, server), then two IVs; an AEAD cipher has no MAC keys. */
 size_t tlssf_key_block_len(int cipher)
 {
-	return 2 * (tlssf_cipher_key_len(cipher) + implicit_len(cipher));
+	return 2 * (tlssf_cipher_key_len(cipher) + implicit_nonce_len(cipher));
 }
 
 void tlssf_keys_from_block(const unsigned char *block, bool server, int cipher,
 			   struct kernel_key *key)
 {
 	size_t key_len = tlssf_cipher_key_len(cipher);
-	size_t iv_len = implicit_len(cipher);
+	size_t iv_len = implicit_nonce_len(cipher);
 
 	*key = (struct kernel_key){ .version = TLS12, .cipher = cipher };
 	memcpy(key->key, block + (server ? key_len : 0), key_len);

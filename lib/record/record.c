@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* A record on the wire: sealed, or opened with the key that sealed it. */
+/* TLS 1.2 and 1.3 records on the wire: encryption, decryption and checks. */
 #include "record.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define CHECK_MAX	256u	/* plaintext; a check needs no more */
+#define CHECK_MAX	256u	/* plaintext bytes, tlssf_record_check() */
 
-/* RFC 5288, 3 and RFC 6655, 3: half of the nonce is on the wire. */
 bool tlssf_explicit_nonce(const struct kernel_key *k)
 {
 	return k->version == TLS12 && k->cipher != TLSSF_CHACHA20_POLY1305;
 }
 
-static void put_seq(unsigned char *p, uint64_t seq)
+static void write_seq(unsigned char *p, uint64_t seq)
 {
 	for (unsigned int i = 0; i < 8; i++)
 		p[i] = (unsigned char)(seq >> (56 - 8 * i));
 }
 
-/* As on the wire, or XORed: RFC 8446, 5.3 and RFC 7905, 2. */
+/*
+ * The nonce is the salt and the explicit nonce of the record, or the IV XOR the
+ * sequence number (RFC 8446, 5.3; RFC 7905, 2).
+ */
 static void make_nonce(const struct kernel_key *k, const unsigned char *rec,
 		       unsigned char nonce[NONCE_LEN])
 {
@@ -30,12 +32,15 @@ static void make_nonce(const struct kernel_key *k, const unsigned char *rec,
 		memcpy(nonce + 4, rec + RECORD_HEADER, EXPLICIT_LEN);
 		return;
 	}
-	put_seq(seq, k->seq);
+	write_seq(seq, k->seq);
 	for (unsigned int i = 0; i < sizeof(seq); i++)
 		nonce[4 + i] ^= seq[i];
 }
 
-/* RFC 8446, 5.2: the record header; RFC 5246, 6.2.3.3: number and header. */
+/*
+ * The additional data is the record header (RFC 8446, 5.2), or the sequence
+ * number and a header with the length of the plaintext (RFC 5246, 6.2.3.3).
+ */
 static size_t make_aad(const struct kernel_key *k, const unsigned char *rec,
 		       size_t plain_len, unsigned char aad[13])
 {
@@ -43,7 +48,7 @@ static size_t make_aad(const struct kernel_key *k, const unsigned char *rec,
 		memcpy(aad, rec, RECORD_HEADER);
 		return RECORD_HEADER;
 	}
-	put_seq(aad, k->seq);
+	write_seq(aad, k->seq);
 	memcpy(aad + 8, rec, 3);
 	aad[11] = (unsigned char)(plain_len >> 8);
 	aad[12] = (unsigned char)plain_len;
@@ -60,7 +65,6 @@ size_t tlssf_record_start(const struct kernel_key *k)
 	return RECORD_HEADER + (tlssf_explicit_nonce(k) ? EXPLICIT_LEN : 0);
 }
 
-/* The nonce after this one: GCM must never see one twice. */
 void tlssf_next_nonce(struct kernel_key *k)
 {
 	unsigned char *p = k->nonce + 4;
@@ -71,7 +75,7 @@ void tlssf_next_nonce(struct kernel_key *k)
 		;
 }
 
-static void put_header(unsigned char *rec, int type, size_t len)
+static void write_header(unsigned char *rec, int type, size_t len)
 {
 	len -= RECORD_HEADER;
 	rec[0] = (unsigned char)type;
@@ -80,8 +84,8 @@ static void put_header(unsigned char *rec, int type, size_t len)
 	rec[4] = (unsigned char)len;
 }
 
-ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *sealer,
-			  int type, unsigned char *rec, size_t plain_len)
+ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *aead,
+			     int type, unsigned char *rec, size_t plain_len)
 {
 	size_t start = tlssf_record_start(k), inner = plain_len, aad_len;
 	unsigned char nonce[NONCE_LEN], aad[13];
@@ -89,23 +93,23 @@ ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *sealer,
 
 	if (tlssf_explicit_nonce(k))
 		memcpy(rec + RECORD_HEADER, k->nonce + 4, EXPLICIT_LEN);
-	if (k->version == TLS13) {	/* RFC 8446, 5.2 */
+	if (k->version == TLS13) {	/* TLSInnerPlaintext, RFC 8446, 5.2 */
 		rec[start + inner++] = (unsigned char)type;
 		type = RECORD_DATA;
 	}
-	put_header(rec, type, start + inner + TAG_LEN);
+	write_header(rec, type, start + inner + TAG_LEN);
 	make_nonce(k, rec, nonce);
 	aad_len = make_aad(k, rec, plain_len, aad);
-	/* whatever comes of it, this number is spent */
+	/* advance before the call: a nonce must not be used twice */
 	k->seq++;
 	tlssf_next_nonce(k);
-	r = tl_aead_seal(sealer, nonce, aad, aad_len, rec + start, inner);
+	r = tl_aead_seal(aead, nonce, aad, aad_len, rec + start, inner);
 	return r ? r : (ssize_t)(start + inner + TAG_LEN);
 }
 
-/* Where the ciphertext starts; 0: this is no protected record of this key. */
-static size_t body(const struct kernel_key *k, const unsigned char *rec,
-		   size_t len)
+/* The offset of the ciphertext; 0 if `rec` cannot be a record of this key. */
+static size_t ciphertext_start(const struct kernel_key *k,
+			       const unsigned char *rec, size_t len)
 {
 	size_t start = tlssf_record_start(k);
 
@@ -116,8 +120,8 @@ static size_t body(const struct kernel_key *k, const unsigned char *rec,
 	return start;
 }
 
-/* TLS 1.3: the type stands behind the content, zeros behind the type. */
-static int inner_type(const unsigned char *out, struct opened *o)
+/* TLSInnerPlaintext of TLS 1.3: the content, its type, and zeros as padding. */
+static int parse_inner_plaintext(const unsigned char *out, struct opened *o)
 {
 	size_t n = o->len;
 
@@ -132,10 +136,10 @@ static int inner_type(const unsigned char *out, struct opened *o)
 }
 
 int tlssf_record_decrypt(const struct kernel_key *k, struct tl_aead *aead,
-		      const unsigned char *rec, size_t len, unsigned char *out,
-		      struct opened *o)
+			 const unsigned char *rec, size_t len,
+			 unsigned char *out, struct opened *o)
 {
-	size_t start = body(k, rec, len), aad_len;
+	size_t start = ciphertext_start(k, rec, len), aad_len;
 	unsigned char nonce[NONCE_LEN], aad[13];
 	ssize_t n;
 
@@ -148,7 +152,7 @@ int tlssf_record_decrypt(const struct kernel_key *k, struct tl_aead *aead,
 	if (n < 0)
 		return (int)n;
 	*o = (struct opened){ .type = rec[0], .len = (size_t)n };
-	return k->version == TLS13 ? inner_type(out, o) : 0;
+	return k->version == TLS13 ? parse_inner_plaintext(out, o) : 0;
 }
 
 bool tlssf_record_may_begin(const struct kernel_key *k, struct tl_aead *aead,
@@ -156,7 +160,7 @@ bool tlssf_record_may_begin(const struct kernel_key *k, struct tl_aead *aead,
 			    const unsigned char *plain, size_t plain_len)
 {
 	unsigned char nonce[NONCE_LEN], out[16];
-	size_t start = body(k, rec, len);
+	size_t start = ciphertext_start(k, rec, len);
 	size_t n = plain_len < sizeof(out) ? plain_len : sizeof(out);
 
 	if (!start || len - start - TAG_LEN < n)
@@ -166,8 +170,9 @@ bool tlssf_record_may_begin(const struct kernel_key *k, struct tl_aead *aead,
 	       !memcmp(out, plain, n);
 }
 
-/* The kernel is to use the explicit nonce that it was given. */
-static bool right_nonce(const struct kernel_key *k, const unsigned char *rec)
+/* The first record of a key has the explicit nonce that was installed. */
+static bool has_installed_nonce(const struct kernel_key *k,
+				const unsigned char *rec)
 {
 	return !tlssf_explicit_nonce(k) ||
 	       !memcmp(rec + RECORD_HEADER, k->nonce + 4, EXPLICIT_LEN);
@@ -183,7 +188,7 @@ int tlssf_record_check(const struct kernel_key *k, const unsigned char *rec,
 	int r;
 
 	if (plain_len > CHECK_MAX || len > sizeof(out) ||
-	    len < RECORD_HEADER + EXPLICIT_LEN || !right_nonce(k, rec))
+	    len < RECORD_HEADER + EXPLICIT_LEN || !has_installed_nonce(k, rec))
 		return -EBADMSG;
 	r = tl_aead_new_decryptor(&aead, k->cipher, k->key);
 	if (r)
