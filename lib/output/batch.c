@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch holds sealed records on their way to the socket. Batches, the plaintext
- * buffer and the note of what was sealed unreported come from a per-thread cache, so an
- * idle connection keeps none and a busy one allocates nothing per call.
+ * A batch holds encrypted records until the socket accepts them. Batches,
+ * plaintext buffers and structs unreported come from a cache of the thread. An
+ * idle connection holds none of them, and a busy connection allocates nothing
+ * per call.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -11,11 +12,11 @@
 
 #include "output.h"
 
-struct cache {
+struct cache {			/* of one thread: one object of each kind */
 	struct batch *small, *large;
 	unsigned char *plain;
 	struct unreported *unreported;
-	bool registered;	/* freed at thread exit */
+	bool registered;	/* free_cache() runs at thread exit */
 };
 
 static _Thread_local struct cache cache;
@@ -34,29 +35,33 @@ static void free_cache(void *arg)
 	memset(c, 0, sizeof(*c));
 }
 
-static void make_key(void)
+static void create_exit_key(void)
 {
 	exit_key_made = pthread_key_create(&exit_key, free_cache) == 0;
 }
 
-/* Without a way to free it at thread exit nothing may be cached. */
-static bool may_cache(void)
+/*
+ * Register free_cache() for the exit of this thread. If that fails, nothing may
+ * be cached, since nothing would free it.
+ */
+static bool ensure_registered(void)
 {
 	if (cache.registered)
 		return true;
-	pthread_once(&exit_once, make_key);
+	pthread_once(&exit_once, create_exit_key);
 	if (!exit_key_made || pthread_setspecific(exit_key, &cache))
 		return false;
 	cache.registered = true;
 	return true;
 }
 
-/* The main thread may end without running the key's destructor. */
+/* The main thread may exit without running the destructor of exit_key. */
 __attribute__((destructor)) static void free_last_cache(void)
 {
 	free_cache(&cache);
 }
 
+/* The place in the cache for a batch of this size, or NULL. */
 static struct batch **slot_for(size_t cap)
 {
 	if (cap == BATCH_SMALL + BATCH_SLACK)
@@ -66,7 +71,7 @@ static struct batch **slot_for(size_t cap)
 	return NULL;
 }
 
-static void empty(struct batch *b)
+static void clear(struct batch *b)
 {
 	b->head = b->used = 0;
 	b->nmarks = b->next_mark = 0;
@@ -85,7 +90,7 @@ struct batch *tlssf_batch_get(size_t target)
 	if (!b)
 		return NULL;
 	b->cap = cap;
-	empty(b);
+	clear(b);
 	return b;
 }
 
@@ -96,13 +101,13 @@ void tlssf_batch_put(struct batch *b)
 	if (!b)
 		return;
 	slot = slot_for(b->cap);
-	if (slot && !*slot && may_cache())
+	if (slot && !*slot && ensure_registered())
 		*slot = b;
 	else
 		free(b);
 }
 
-/* Growing is for rare records only: the slack holds any other. */
+/* A batch rarely grows, since its slack has room for one full record. */
 unsigned char *tlssf_batch_room(struct batch **batch, size_t len)
 {
 	struct batch *b = *batch;
@@ -121,29 +126,29 @@ unsigned char *tlssf_batch_room(struct batch **batch, size_t len)
 
 int tlssf_batch_append(struct batch **batch, const void *in, size_t len)
 {
-	unsigned char *at = tlssf_batch_room(batch, len);
+	unsigned char *end = tlssf_batch_room(batch, len);
 
-	if (!at)
+	if (!end)
 		return -ENOMEM;
-	memcpy(at, in, len);
+	memcpy(end, in, len);
 	(*batch)->used += len;
 	return 0;
 }
 
 struct batch *tlssf_batch_shrink_to_fit(struct batch *b)
 {
-	size_t rest = b->used - b->head;
+	size_t unsent = b->used - b->head;
 	struct batch *small;
 	unsigned int i;
 
 	if (b->cap == BATCH_SMALL + BATCH_SLACK ||
-	    rest > BATCH_SMALL + BATCH_SLACK)
+	    unsent > BATCH_SMALL + BATCH_SLACK)
 		return b;
 	small = tlssf_batch_get(BATCH_SMALL);
 	if (!small)
 		return b;
-	memcpy(small->data, b->data + b->head, rest);
-	small->used = rest;
+	memcpy(small->data, b->data + b->head, unsent);
+	small->used = unsent;
 	for (i = b->next_mark; i < b->nmarks; i++) {
 		struct mark *m = &small->marks[small->nmarks++];
 
@@ -154,12 +159,12 @@ struct batch *tlssf_batch_shrink_to_fit(struct batch *b)
 	return small;
 }
 
-/* When the marks run out, the last one takes over what follows it. */
+/* If all marks are in use, the last mark is extended. */
 void tlssf_batch_mark(struct batch *b, size_t plain)
 {
-	if (b->nmarks < BATCH_MARKS)
+	if (b->nmarks < BATCH_MARKS) {
 		b->marks[b->nmarks++] = (struct mark){ b->used, plain };
-	else {
+	} else {
 		b->marks[b->nmarks - 1].end = b->used;
 		b->marks[b->nmarks - 1].plain += plain;
 	}
@@ -185,7 +190,7 @@ unsigned char *tlssf_plaintext_buffer_get(void)
 
 void tlssf_plaintext_buffer_put(unsigned char *plain)
 {
-	if (plain && !cache.plain && may_cache())
+	if (plain && !cache.plain && ensure_registered())
 		cache.plain = plain;
 	else
 		free(plain);
@@ -201,7 +206,7 @@ struct unreported *tlssf_unreported_get(void)
 
 void tlssf_unreported_put(struct unreported *unreported)
 {
-	if (unreported && !cache.unreported && may_cache())
+	if (unreported && !cache.unreported && ensure_registered())
 		cache.unreported = unreported;
 	else
 		free(unreported);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Header, file range and trailer as one stream of bytes. */
+/* Reads the header, the file range and the trailer of a send as one stream. */
 #include <errno.h>
 #include <string.h>
 
@@ -15,17 +15,17 @@ bool tlssf_stream_nonblocking(struct stream *s, int fd)
 
 struct stream_part tlssf_stream_part(const struct stream *s, uint64_t pos)
 {
+	const unsigned char *header = s->header, *trailer = s->trailer;
+
 	if (pos < s->header_len)
-		return (struct stream_part){
-			.data = (const unsigned char *)s->header + pos,
-			.len = s->header_len - pos };
+		return (struct stream_part){ .data = header + pos,
+					     .len = s->header_len - pos };
 	pos -= s->header_len;
 	if (pos < s->file_len)
 		return (struct stream_part){ .off = s->off + pos,
 					     .len = s->file_len - pos };
 	pos -= s->file_len;
-	return (struct stream_part){ .data = (const unsigned char *)s->trailer +
-					     pos,
+	return (struct stream_part){ .data = trailer + pos,
 				     .len = s->trailer_len - pos };
 }
 

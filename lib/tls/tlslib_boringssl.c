@@ -98,7 +98,7 @@ bool tl_defers_post_handshake(const SSL *ssl)
 	return SSL_version(ssl) == TLS1_3_VERSION;
 }
 
-/* Our state is freed before the BIOs. */
+/* BoringSSL frees our state before the BIOs. */
 bool tl_being_freed(SSL *ssl)
 {
 	(void)ssl;

@@ -132,7 +132,10 @@ bool tl_defers_post_handshake(const SSL *ssl)
 	return false;
 }
 
-/* 3.2 and later free the BIOs before our state: no reference is left then. */
+/*
+ * OpenSSL 3.2 and later free the BIOs before our state. Then the SSL has no
+ * reference left, and SSL_up_ref() fails.
+ */
 bool tl_being_freed(SSL *ssl)
 {
 	if (!SSL_up_ref(ssl))
