@@ -163,7 +163,7 @@ ssize_t tlssf_send(struct ssl_st *ssl, int fd, off_t off, size_t len)
 
 	if (!r)
 		r = may_send(c);
-	if (!r)
+	if (!r && len)
 		r = open_range(c, &s, off, len);
 	if (!r && s.total)
 		r = send_by_method(c, &s);

@@ -34,26 +34,6 @@ int tlssf_kernel_unavailable_reason(const struct conn *c)
 			      : TLSSF_REASON_NONE;
 }
 
-/* Errors of reading the file, not of the connection. */
-static bool is_file_error(int err)
-{
-	switch (err) {
-	case EIO:
-	case EBADF:
-	case EINVAL:
-	case EFAULT:
-	case ESPIPE:
-	case EISDIR:
-	case ENXIO:
-	case ENODEV:
-	case EACCES:
-	case ESTALE:
-	case EOVERFLOW:
-		return true;
-	}
-	return false;
-}
-
 /* Bytes that were reported as sent must not wait in an open record. */
 static int close_record(struct conn *c)
 {
@@ -64,15 +44,18 @@ static int close_record(struct conn *c)
 	return 0;
 }
 
-/* `err`: errno of a send; from_file: the bytes came from the file. */
-static int send_failed(struct conn *c, bool from_file, int err)
+static int file_failed(struct conn *c, int err)
 {
 	if (close_record(c))
 		return TLSSF_ERROR;
-	if (from_file && err == EBADF)
-		return tlssf_conn_fail(c, TLSSF_REASON_BAD_FD, err);
-	if (from_file && is_file_error(err))
-		return tlssf_conn_fail(c, TLSSF_REASON_FILE_READ, err);
+	return tlssf_conn_fail(c, err == EBADF ? TLSSF_REASON_BAD_FD
+					       : TLSSF_REASON_FILE_READ, err);
+}
+
+static int socket_failed(struct conn *c, int err)
+{
+	if (close_record(c))
+		return TLSSF_ERROR;
 	return tlssf_conn_io_error(c, err);
 }
 
@@ -201,6 +184,15 @@ static void clamp_to_key(const struct conn *c, uint64_t left, struct piece *p)
 
 /* ---- sending and draining ---- */
 
+/* On a blocking socket: did the file end after `n` bytes, or was it a signal? */
+static bool file_has_ended(const struct stream *s, const struct piece *p,
+			   size_t n)
+{
+	unsigned char byte;
+
+	return !p->data && tlssf_sys.pread(s->fd, &byte, 1, p->off + n) == 0;
+}
+
 static int account(struct conn *c, struct stream *s, const struct piece *p,
 		   size_t n)
 {
@@ -209,9 +201,69 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 	c->backoff_ms = 0;
 	/* A short call may leave its last record open. */
 	tlssf_tx_sent(c, n, p->more || n < p->len);
-	if (n < p->len && !tlssf_stream_nonblocking(s, c->fd))
+	if (n == p->len || tlssf_stream_nonblocking(s, c->fd))
+		return 0;
+	if (!file_has_ended(s, p, n))
 		return wait_for_room(c, s, EINTR);
-	return 0;
+	s->short_file = true;
+	return close_record(c);
+}
+
+/*
+ * Account for the result `n` of the system call that was to send `p`.
+ */
+static int sent(struct conn *c, struct stream *s, const struct piece *p,
+		ssize_t n)
+{
+	if (n == -EAGAIN || n == -EINTR)
+		return wait_for_room(c, s, (int)-n);
+	if (n < 0)
+		return socket_failed(c, (int)-n);
+	return account(c, s, p, (size_t)n);
+}
+
+/* These errors of kernel TLS stop the connection; nothing may be sent again. */
+static bool is_final(int err)
+{
+	return err == EBADMSG || err == EPROTO || err == ERRNO_RESTARTSYS;
+}
+
+/*
+ * sendfile() has failed with `err`, which does not tell whether the file or the
+ * socket was the reason: any file system may return any errno. So do its two
+ * halves apart: read the file, and send what was read. This also sends a file
+ * that cannot be spliced. err 0: it is known that the file cannot be.
+ */
+static int send_copied(struct conn *c, struct stream *s, struct piece p,
+		       int err)
+{
+	unsigned char *buf;
+	ssize_t n;
+	int r;
+
+	if (err && tlssf_tx_socket_alive(c))
+		return socket_failed(c, err);
+	buf = tlssf_plaintext_buffer_get();
+	if (!buf)
+		return tlssf_conn_fail(c, TLSSF_REASON_NO_MEMORY, ENOMEM);
+	if (p.len > PLAIN_SIZE)
+		p.len = PLAIN_SIZE;
+	n = tlssf_sys.pread(s->fd, buf, p.len, p.off);
+	if (n < 0) {
+		r = file_failed(c, (int)-n);
+	} else if (n == 0) {
+		s->short_file = true;
+		r = close_record(c);
+	} else if (is_final(err)) {
+		r = socket_failed(c, err);
+	} else {
+		s->copy_file = true;
+		p.data = buf;
+		p.len = (size_t)n;
+		r = sent(c, s, &p, send_piece(c, s, &p, NULL));
+	}
+	tlssf_plaintext_buffer_put(buf);
+	return r;
 }
 
 static int send_some(struct conn *c, struct stream *s, uint64_t limit,
@@ -232,16 +284,16 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 	p = worth_joining(s, limit) ? join(s, limit, buf)
 				    : next_piece(s, limit);
 	clamp_to_key(c, left, &p);
+	if (!p.data && s->copy_file)
+		return send_copied(c, s, p, 0);
 	n = send_piece(c, s, &p, send_file);
-	if (n == -EAGAIN || n == -EINTR)
-		return wait_for_room(c, s, (int)-n);
-	if (n < 0)
-		return send_failed(c, !p.data, (int)-n);
-	if (n == 0) {
+	if (n == 0 && !p.data) {
 		s->short_file = true;
 		return close_record(c);
 	}
-	return account(c, s, &p, (size_t)n);
+	if (n < 0 && n != -EAGAIN && n != -EINTR && !p.data)
+		return send_copied(c, s, p, (int)-n);
+	return sent(c, s, &p, n);
 }
 
 /*

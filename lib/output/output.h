@@ -29,6 +29,7 @@ struct stream {
 	uint64_t done;		/* bytes reported to the caller */
 	int nonblocking;	/* enum tlssf_tristate, see below */
 	bool short_file;	/* the file ended before file_len */
+	bool copy_file;		/* sendfile() cannot send it */
 };
 
 /* The part of a stream that a position lies in. */

@@ -447,5 +447,6 @@ int main(void)
 	tcase_add_test(waits, want_pushes_tcp);
 	tcase_add_test(waits, no_call_inside_an_unfinished_write);
 	add_error_tests(suite);
+	add_file_tests(suite);
 	return run_suite("unit_kernel_send", suite);
 }

@@ -14,6 +14,8 @@ static int64_t take(enum how how, uint64_t off, uint64_t len)
 	w.log[w.logged++] = (struct sent){ how, off, len };
 	if (how == BY_PUSH)
 		return -w.push_err;
+	if (w.state_after_send)
+		w.state = w.state_after_send;
 	if (w.answered < 16)
 		a = w.answers[w.answered++];
 	return a == ALL ? (int64_t)len : a;
@@ -42,6 +44,8 @@ static int64_t play_send(const struct sys_args *a)
 static int64_t play_pread(const struct sys_args *a)
 {
 	memset(a->out, 0, a->out_len);
+	if (w.file_end && a->off >= w.file_end)
+		return 0;
 	return w.pread_err ? -w.pread_err : (int64_t)a->out_len;
 }
 

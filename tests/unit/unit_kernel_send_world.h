@@ -43,6 +43,8 @@ struct world {
 	int64_t answers[16];	/* counts, -errno, ALL; then ALL */
 	unsigned int answered;
 	int push_err, pread_err;
+	uint64_t file_end;	/* pread() finds the end here; 0: nowhere */
+	int state_after_send;	/* what tcp_state returns from then on; 0: w.state */
 };
 extern struct world w;
 
@@ -63,5 +65,6 @@ void assert_error(ssize_t r, int err, int reason, bool dead);
 void assert_silence(int err);
 
 void add_error_tests(Suite *suite);	/* unit_kernel_send_errors.c */
+void add_file_tests(Suite *suite);	/* unit_kernel_send_file.c */
 
 #endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whose error was it? sendfile() may return any errno of the file's file system
+ * and any errno of the socket. The library reads the file and sends what it has
+ * read, one after the other, and so finds out. A file that cannot be spliced is
+ * sent in that way, too.
+ */
+#include "unit_kernel_send_world.h"
+
+/* errno values that mean "call again", or another process: tested elsewhere. */
+static bool is_special(int err)
+{
+	return err == EAGAIN || err == EINTR || err == ECHILD;
+}
+
+/* The connection is as good as before. */
+static void assert_usable(void)
+{
+	w.pread_err = 0;
+	answer(ALL, ALL, ALL);
+	ck_assert_int_eq(send_file(5, 100), 100);
+	ASSERT_LOG({ BY_FILE, 5, 100 });
+}
+
+static void fail_file(int err)
+{
+	int reason = err == EBADF ? TLSSF_REASON_BAD_FD
+				  : TLSSF_REASON_FILE_READ;
+
+	if (is_special(err))
+		return;
+	for (int blocking = 0; blocking < 2; blocking++) {
+		world_open();
+		w.blocking = blocking;
+		w.pread_err = err;
+		answer(-err, ALL, ALL);
+		assert_error(send_file(0, 1000), err, reason, false);
+		ASSERT_LOG({ BY_FILE, 0, 1000 });
+		assert_usable();
+		world_close();
+	}
+}
+
+START_TEST(each_errno_of_the_file)
+{
+	for_each_errno(fail_file);
+}
+END_TEST
+
+/* The file can be read, so the socket is to blame, whatever the errno. */
+static void fail_socket(int err)
+{
+	bool memory = err == ENOMEM || err == ENOBUFS;
+	struct tlssf_status st;
+
+	if (is_special(err))
+		return;
+	world_open();
+	answer(-err, -err, ALL);
+	ck_assert_int_eq(send_file(0, 1000), TLSSF_ERROR);
+	st = status_now();
+	ck_assert_int_ne(st.error, TLSSF_REASON_FILE_READ);
+	ck_assert_int_ne(st.error, TLSSF_REASON_BAD_FD);
+	ck_assert_int_eq(st.dead, !memory);
+	world_close();
+}
+
+START_TEST(each_errno_of_the_socket)
+{
+	for_each_errno(fail_socket);
+}
+END_TEST
+
+/* A peer that is gone: the errno of sendfile() says how. */
+START_TEST(closed_connection_keeps_its_errno)
+{
+	world_open();
+	answer(ALL, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 10), 10);
+	answer(-ECONNRESET, ALL, ALL);
+	w.state_after_send = TCP_CLOSE;
+	assert_error(send_file(10, 1000), ECONNRESET, TLSSF_REASON_PEER_GONE,
+		     true);
+	assert_silence(ECONNRESET);
+	world_close();
+}
+END_TEST
+
+/* A file system without splice: EINVAL at each sendfile(), and all arrives. */
+START_TEST(file_without_splice_is_copied)
+{
+	const uint64_t size = 3 * PLAIN_SIZE + 11;
+
+	world_open();
+	w.file_size = size;
+	answer(-EINVAL, ALL, ALL);
+	ck_assert_int_eq(send_file(0, size), (ssize_t)size);
+	ASSERT_LOG({ BY_FILE, 0, 3 * PLAIN_SIZE + 11 },
+		   { BY_SEND, 0, PLAIN_SIZE }, { BY_SEND, 0, PLAIN_SIZE },
+		   { BY_SEND, 0, PLAIN_SIZE }, { BY_SEND, 0, 11 });
+	ck_assert_int_eq(status_now().error, TLSSF_REASON_NONE);
+	world_close();
+}
+END_TEST
+
+/* Kernel TLS has failed: nothing is sent again under the same key. */
+START_TEST(nothing_is_sent_after_an_error_of_kernel_tls)
+{
+	static const int errs[] = { EBADMSG, ERRNO_RESTARTSYS };
+
+	for (int i = 0; i < 2; i++) {
+		world_open();
+		answer(-errs[i], ALL, ALL);
+		ck_assert_int_eq(send_file(0, 1000), TLSSF_ERROR);
+		ASSERT_LOG({ BY_FILE, 0, 1000 });
+		ck_assert_int_eq(status_now().dead, 1);
+		world_close();
+	}
+}
+END_TEST
+
+/*
+ * The file is shorter than fstat() says, as in sysfs. On a blocking socket that
+ * is no signal: the first call reports it.
+ */
+START_TEST(short_file_on_a_blocking_socket)
+{
+	struct tlssf_job job;
+
+	world_open();
+	w.blocking = true;
+	w.file_end = 7 + 300;
+	job = make_job(0, 9000, 0);
+	answer(300, ALL, ALL);
+	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), TLSSF_ERROR);
+	ck_assert_int_eq(errno, ENODATA);
+	ck_assert_int_eq(status_now().error, TLSSF_REASON_FILE_TRUNCATED);
+	ck_assert_uint_eq(job.done, 300);
+	ASSERT_LOG({ BY_FILE, 7, 9000 }, { BY_PUSH, 0, 0 });
+	world_close();
+}
+END_TEST
+
+/* A signal is one, and stops the call short. */
+START_TEST(signal_on_a_blocking_socket)
+{
+	world_open();
+	w.blocking = true;
+	w.revents = POLLOUT;
+	answer(300, ALL, ALL);
+	ck_assert_int_eq(send_file(0, 1000), 300);
+	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_PUSH, 0, 0 });
+	world_close();
+}
+END_TEST
+
+START_TEST(length_0_needs_no_file)
+{
+	world_open();
+	ck_assert_int_eq(tlssf_send(w.p.ssl, -1, 0, 0), 0);
+	ck_assert_int_eq(status_now().error, TLSSF_REASON_NONE);
+	world_close();
+}
+END_TEST
+
+void add_file_tests(Suite *suite)
+{
+	TCase *tc = add_case(suite, "file");
+
+	tcase_add_test(tc, each_errno_of_the_file);
+	tcase_add_test(tc, each_errno_of_the_socket);
+	tcase_add_test(tc, closed_connection_keeps_its_errno);
+	tcase_add_test(tc, file_without_splice_is_copied);
+	tcase_add_test(tc, nothing_is_sent_after_an_error_of_kernel_tls);
+	tcase_add_test(tc, short_file_on_a_blocking_socket);
+	tcase_add_test(tc, signal_on_a_blocking_socket);
+	tcase_add_test(tc, length_0_needs_no_file);
+}
