@@ -1,6 +1,7 @@
-# Add up the summary lines in the output of test programs, alone or under
-# "ctest -V". Prints "PASSED FAILED SKIPPED". A test of ctest's without such a
-# line counts as one failure, or as one skip where ctest says so.
+# Add up the summary lines in the output of test programs, which may run under
+# "ctest -V". Prints "PASSED FAILED SKIPPED". A test of ctest without a summary
+# line counts as one skip if ctest reports it as skipped, otherwise as one
+# failure.
 
 function add(id, line,	n) {
 	gsub(/[^0-9 ]/, "", line)
@@ -8,8 +9,8 @@ function add(id, line,	n) {
 	passed += n[1]
 	failed += n[2]
 	skipped += n[3]
-	said[id] = 1
-	bad[id] += n[2]
+	counted[id] = 1
+	failures[id] += n[2]
 }
 
 /^([0-9]+: )?[A-Za-z0-9_.\/-]+: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ {
@@ -30,11 +31,11 @@ function add(id, line,	n) {
 
 END {
 	for (id in state) {
-		if (state[id] == "failed" && !bad[id])
+		if (state[id] == "failed" && !failures[id])
 			failed++
-		else if (state[id] == "skipped" && !said[id])
+		else if (state[id] == "skipped" && !counted[id])
 			skipped++
-		else if (state[id] == "passed" && !said[id])
+		else if (state[id] == "passed" && !counted[id])
 			failed++
 	}
 	print passed + 0, failed + 0, skipped + 0

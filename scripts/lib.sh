@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What scripts/demo, scripts/check and tests/vm/guest-suite share.
-# shellcheck disable=SC2034 # used there
+# Functions and settings for the scripts that build something or run tests.
+# shellcheck disable=SC2034 # the scripts use the variables
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# Everything that is built goes here.
+# The folder for everything that is built.
 out=${TLSSF_BUILD:-$top/build}
 
 die() {
@@ -11,58 +11,60 @@ die() {
 	exit 1
 }
 
-# writable DIR: make it, or say what else to do.
-writable() {
+# require_writable DIR: create the folder; exit if that is impossible.
+require_writable() {
 	mkdir -p "$1" 2>/dev/null || true
 	[[ -w $1 ]] ||
 		die "cannot write to $1; set TLSSF_BUILD to another folder"
 }
 
-# ---- what goes on: the bottom line of a terminal, nothing in a log ----
+# ---- the status line: the bottom line of a terminal; none in a log file ----
 
-ticker=''
+status_loop=''	# the process that prints the status line
 
-# show COMMAND...: keep there what it prints, until hide
-show() {
+# show_status COMMAND...: until hide_status, print the output of the command in
+# the status line, once a second.
+show_status() {
 	[[ -t 1 && ${TERM-dumb} != dumb ]] || return 0
-	# $$: not beyond the end of the script, whatever that was
+	# End with the script ($$), even if the script is killed.
 	while kill -0 $$ 2>/dev/null; do
 		printf '\r\e[K%.*s' "$(($(tput cols || echo 80) - 1))" "$("$@")"
 		sleep 1
 	done &
-	ticker=$!
+	status_loop=$!
 }
 
-hide() {
-	[[ $ticker ]] || return 0
-	kill "$ticker" 2>/dev/null || true
-	wait "$ticker" 2>/dev/null || true
-	ticker=''
+hide_status() {
+	[[ $status_loop ]] || return 0
+	kill "$status_loop" 2>/dev/null || true
+	wait "$status_loop" 2>/dev/null || true
+	status_loop=''
 	printf '\r\e[K'
 }
 
-# say TEXT: a line above it
-say() {
-	printf '%s%s\n' "${ticker:+$'\r\e[K'}" "$*"
+# print_line TEXT: print a line of output above the status line.
+print_line() {
+	printf '%s%s\n' "${status_loop:+$'\r\e[K'}" "$*"
 }
 
-# left SECONDS DONE ALL: that much was done in that time, what about the rest?
-left() {
+# time_left SECONDS DONE ALL: ", about TIME left", estimated from the SECONDS
+# that DONE of ALL steps took; nothing while DONE is 0.
+time_left() {
 	[[ $2 -gt 0 ]] || return 0
-	span ", about" $(($1 * ($3 - $2) / $2)) " left"
+	echo ", about $(duration $(($1 * ($3 - $2) / $2))) left"
 }
 
-# span BEFORE SECONDS AFTER: as people say it
-span() {
-	if [[ $2 -lt 90 ]]; then
-		echo "$1 $2 s$3"
+# duration SECONDS: the time as text, in seconds or in minutes.
+duration() {
+	if [[ $1 -lt 90 ]]; then
+		echo "$1 s"
 	else
-		echo "$1 $((($2 + 30) / 60)) min$3"
+		echo "$((($1 + 30) / 60)) min"
 	fi
 }
 
-# essence LOG: the line that tells most of what went wrong
-essence() {
+# main_error LOG: the first line that reports an error, otherwise the last line.
+main_error() {
 	awk '
 	function found(line) {
 		sub(/^ +/, "", line)
@@ -82,7 +84,7 @@ need() {
 	local package missing=() root=() apt
 	if ! command -v apt-get >/dev/null; then
 		echo "${0##*/}: no apt-get here, so nothing is installed;" \
-			"Debian's names of what is needed: $*" >&2
+			"needed (names of Debian packages): $*" >&2
 		return
 	fi
 	while read -r package; do
@@ -104,13 +106,16 @@ need() {
 		>/dev/null || die "apt-get install ${missing[*]} failed"
 }
 
-# Debian starts a server when it is installed: nginx on port 80, for one. This
-# file forbids that (Debian's policy-rc.d); the system may have its own.
+# When a Debian package with a server such as nginx is installed, it starts the
+# server, unless the script policy-rc.d forbids that (see invoke-rc.d(8)). A
+# policy-rc.d that the system already has stays in force.
 policy=/usr/sbin/policy-rc.d
-# The arguments are that file and a command to run while it is there. One at a
-# time, or the first to end would take it from the other. A signal is heard when
-# the command has ended; a file that a kill has left forbids nothing any more.
-# shellcheck disable=SC2016 # its own shell expands these
+# A script with the arguments POLICY COMMAND...: create the file POLICY, which
+# forbids services, run the command, remove the file. The lock lets only one
+# such script run at a time: otherwise the first to end would remove the file of
+# the other. The shell handles a signal only after the command has ended. After
+# a SIGKILL the file remains, but it forbids nothing when the lock is free.
+# shellcheck disable=SC2016 # the inner shell expands these
 without_services='
 	dir=${1%/*}
 	exec 9<"$dir" && flock 9 || exit
@@ -124,24 +129,25 @@ without_services='
 	fi
 	"${@:2}" 9<&-'
 
-# A compiler, and what the library needs; the tools and the examples need more.
+# The packages to build the library; build_packages also for the examples.
 library_packages=(gcc libc6-dev make cmake pkg-config libssl-dev)
 build_packages=("${library_packages[@]}" libhttp-parser-dev)
-# What the nginx module is built with, and its tests run with.
+# The packages to build the nginx module, and those to test it.
 nginx_packages=("${library_packages[@]}" nginx nginx-dev)
 nginx_test_packages=(nginx perl libio-socket-ssl-perl openssl curl iproute2
 	procps nghttp2-client)
 
-# build DIR CMAKE-OPTION...: configure and build the tree into DIR.
+# build DIR CMAKE-OPTION...: configure and build the source tree in DIR.
 build() {
 	local dir=$1
 	shift
 	cmake -S "$top" -B "$dir" "$@" && cmake --build "$dir" -j "$(nproc)"
 }
 
-# debian SUITE [PACKAGE...]: set system, the folder of such a Debian; status 77
-# where it cannot be installed, and why.
-debian() {
+# find_debian [--update] SUITE [PACKAGE...]: set `system` to the folder of a
+# Debian system of that release, made by tests/vm/root if necessary. On failure,
+# set `why`; status 77: debootstrap or apt-get failed.
+find_debian() {
 	local found status=0 errors
 	errors=$(mktemp)
 	found=$("$top/tests/vm/root" "$@" 2>"$errors") || status=$?
@@ -153,16 +159,17 @@ debian() {
 	return "$status"
 }
 
-# The line with which every test program ends.
+# The last line of every test program.
 summary='^[A-Za-z0-9_./-]+: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
 
-# Seconds after which a test program hangs, however slow and busy the machine
-# is: an hour, and four for the long lists.
+# A test program that takes more seconds than this hangs: even a slow and busy
+# machine needs less. TLSSF_FULL: the tests use long lists of sizes.
 hang=$([[ ${TLSSF_FULL-} ]] && echo 14400 || echo 3600)
 
-# program NAME COMMAND...: run a test program. One that dies before its last
-# line, or says "0 failed" with a bad status, gets a line that says so.
-program() {
+# run_program NAME COMMAND...: run a test program. If the program has no summary
+# line, or "0 failed" in that line although its exit status is not 0, print a
+# summary line with a failure.
+run_program() {
 	local name=$1 status=0 from=$SECONDS log last
 	shift
 	log=$(mktemp)

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What fetch, root and inside share.
-# shellcheck disable=SC2034 # used there
+# Functions and settings for fetch, root, inside and tests/install/clean.
+# shellcheck disable=SC2034 # the scripts use the variables
 
 cache=$(realpath -m "${TLSSF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tlssf}")
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -13,8 +13,9 @@ die() {
 	exit 125
 }
 
-# need COMMAND=PACKAGE...: install the packages whose command is missing.
-need() {
+# install_missing COMMAND=PACKAGE...: install the packages whose command is
+# missing.
+install_missing() {
 	local pair missing=()
 	for pair; do
 		command -v "${pair%=*}" >/dev/null || missing+=("${pair#*=}")
@@ -27,7 +28,7 @@ need() {
 		>/dev/null || die "cannot install ${missing[*]}"
 }
 
-# Where this machine gets Debian from.
+# Print the URL of the Debian archive that this machine uses.
 archive() {
 	local site
 	# shellcheck disable=SC2016 # apt expands these
@@ -38,8 +39,9 @@ archive() {
 	echo "$site"
 }
 
-# like_this_machine ROOT: reach the archive as this machine does.
-like_this_machine() {
+# copy_network_setup ROOT: apt in the system ROOT reaches the Debian archive as
+# apt on this machine does.
+copy_network_setup() {
 	apt-config dump Acquire | "${as_root[@]}" install -m 644 /dev/stdin \
 		"$1/etc/apt/apt.conf.d/00machine" &&
 		"${as_root[@]}" cp /etc/resolv.conf /etc/hosts "$1/etc/"
