@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# What the tests of tlssf-probe share.
+# Functions for the tests of tlssf-probe.
 
 . "$(dirname "${BASH_SOURCE[0]}")/../support/lib.sh"
 status=0
 
-# json STATUS COMMAND...: its output to $work/json, its exit status as wanted.
+# json STATUS COMMAND...: write the output to $work/json and compare the exit
+# status.
 json() {
 	local want=$1
 	shift
@@ -15,18 +16,20 @@ json() {
 		{ cat "$work/json"; return 1; }
 }
 
-# member NAME: from $work/json; each of ours is on a line of its own.
+# member NAME: the value of a member of $work/json. tlssf-probe prints each of
+# these members on a line of its own.
 member() {
 	sed -n "s/^ *\"$1\": //p" "$work/json" | sed 's/,$//; s/^"\(.*\)"$/\1/'
 }
 
-# why METHOD: the reason on the connection.
-why() {
+# why_not METHOD: the reason why the connection cannot use the method.
+why_not() {
 	sed -n "s/^ *\"why_not\": .*\"$1\": \"\([a-z_]*\)\".*/\1/p" \
 		"$work/json"
 }
 
-# features: what is in $work/json, in the words of tests/vm/kernels.txt.
+# features: the features of the kernel in $work/json, in the words of
+# tests/vm/kernels.txt.
 features() {
 	local version
 	for version in 12 13; do
@@ -40,12 +43,14 @@ features() {
 	[[ $(member max_payload_len) != yes ]] || printf ' max-payload-len'
 }
 
+# sorted WORDS: the words, which are one argument, in alphabetical order.
 sorted() {
 	# shellcheck disable=SC2086 # a list of words
 	printf '%s\n' $1 | sort | paste -sd ' '
 }
 
-# serve OPTION...: openssl s_server on a free port; sets server and port.
+# serve OPTION...: start openssl s_server on a free port; set `server` and
+# `port`.
 serve() {
 	[[ -s $work/cert ]] || certificate
 	openssl s_server -accept 127.0.0.1:0 -key "$work/key" \
@@ -60,7 +65,7 @@ is_listening() {
 	[[ $port ]]
 }
 
-# listening PID: the port of its listening socket, by /proc.
+# listening PID: the port of the listening socket of the process, from /proc.
 listening() {
 	local inode
 	inode=$(find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' \

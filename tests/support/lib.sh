@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# What the test scripts share. The script sets suite, its name, before.
+# Functions for the test scripts. A script sets `suite`, its name, before it
+# includes this file.
 
-# Seconds that only something that hangs takes, however slow and busy the
-# machine is: for one server to start, one client to end.
+# If a server needs more seconds to start, or a client to end, it hangs: even a
+# slow and busy machine needs less.
 hang=600
 passed=0 failed=0 skipped=0
-server=''	# a process of the test that runs, and more of them; all are
-clients=()	# ended when the test ends
+# Processes of the current test. cleanup() ends them.
+server='' clients=()
 work=$(mktemp -d "${TMPDIR:-/tmp}/tlssf-$suite.XXXXXX")
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -22,8 +23,9 @@ cleanup() {
 }
 trap 'cleanup; rm -rf --one-file-system "$work"' EXIT
 
-# check NAME COMMAND...: 0 passes, 77 skips, all else fails; what the command
-# says is shown then.
+# check NAME COMMAND...: run one test. The exit status 0 means passed, 77
+# skipped (the last line of the output is the reason), any other failed; then
+# the output is printed.
 check() {
 	local name=$1 r=0
 	shift
@@ -44,8 +46,8 @@ check() {
 	esac
 }
 
-# once NAME COMMAND...: a check that leaves no process.
-once() {
+# check_alone NAME COMMAND...: run one test, then end its processes.
+check_alone() {
 	check "$@"
 	cleanup
 }
@@ -55,28 +57,28 @@ finish() {
 	[[ $failed -eq 0 ]]
 }
 
-# skip_all WHY: the suite cannot run here.
+# skip_all WHY: exit, because none of the tests can run here.
 skip_all() {
 	echo "skipped: $suite: $1"
 	echo "$suite: 0 passed, 0 failed, 1 skipped"
 	exit 77
 }
 
-# is WHAT WANTED FOUND
+# is WHAT WANTED FOUND: succeed if the last two arguments are equal.
 is() {
 	[[ $2 == "$3" ]] || { echo "$1: wanted '$2', found '$3'"; return 1; }
 }
 
-# wait_for COMMAND...: until it succeeds.
+# wait_for COMMAND...: repeat the command until it succeeds.
 wait_for() {
 	local end=$((SECONDS + hang))
 	until "$@"; do
-		((SECONDS < end)) || { echo "in vain: $*"; return 1; }
+		((SECONDS < end)) || { echo "timeout: $*"; return 1; }
 		sleep 0.1
 	done
 }
 
-# Makes $work/cert and $work/key.
+# Create $work/cert and $work/key.
 certificate() {
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
 		-days 2 -subj /CN=localhost -keyout "$work/key" \
