@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# Slow, many and vanishing connections; signals.
+# Many, slow and aborted connections; signals.
 
 on_ipv6()
 {
@@ -30,7 +30,7 @@ case_options()
 	is 'missing root' 1 "$r"
 }
 
-# Another kind of client, and one that counts.
+# h2load, which counts its requests and bytes.
 case_h2load_keep_alive()
 {
 	local n=10000
@@ -40,7 +40,7 @@ case_h2load_keep_alive()
 	[ -z "${TLSSF_FULL-}" ] || n=100000
 	head -c 1000 /dev/urandom >"$root/f1000"
 	timeout "$limit" h2load --h1 -n "$n" -c 20 "${url}f1000" >"$work/out" ||
-		bad "ended with $?" || return 1
+		fail "ended with $?" || return 1
 	cat "$work/out"
 	why=$(sed -n 's/^finished in [^,]*, \(.*req\/s\).*/\1/p' "$work/out")
 	why="$n requests, $why"
@@ -50,7 +50,7 @@ case_h2load_keep_alive()
 	grep -q "($((n * 1000))) data" "$work/out"
 }
 
-# What is more than allowed waits; it is not refused.
+# A connection above the limit waits; it is not refused.
 crowd()
 {
 	local s1 s2 pid
@@ -60,7 +60,7 @@ crowd()
 	get -o "$work/out" "${url}f16385" {s1}>&- {s2}>&- &
 	pid=$!
 	sleep 1
-	! grep -q f16385 "$log" || bad 'a third one was served' || return 1
+	! grep -q f16385 "$log" || fail 'a third one was served' || return 1
 	exec {s1}>&- {s2}>&-
 	wait "$pid" && cmp "$work/out" "$root/f16385"
 }
@@ -76,16 +76,16 @@ case_slow_client()
 	why="$((SECONDS - start)) s" && [ $((SECONDS - start)) -ge 2 ]
 }
 
-# The last answer, a slow reader, and input that the server never asked for:
-# a close() without reading it would reset the connection and lose the tail.
+# A slow client sends more data after the last request. If the server called
+# close() without reading them, TCP would reset the connection, and the end of
+# the response would be lost.
 case_lingering_close()
 {
 	{
 		printf 'GET /mid HTTP/1.0\r\n\r\n'
 		head -c 300000 /dev/zero
 	} >"$work/in"
-	timeout "$limit" openssl s_client -quiet -connect "127.0.0.1:$port" \
-		<"$work/in" 2>/dev/null |
+	exchange <"$work/in" |
 		{ head -c 1000000; sleep 2; cat; } >"$work/out" || true
 	is SHA-256 "$(sha_of "$root/mid")" \
 		"$(tail -c 16777216 "$work/out" | sha)"
@@ -112,7 +112,7 @@ parallel()
 case_parallel_one_worker() { parallel; }
 case_parallel_four_workers() { with_server '--workers 4' parallel; }
 
-# quiet: a second with (nearly) no work done
+# Succeed if the server uses almost no CPU time in one second.
 quiet()
 {
 	local before
@@ -123,7 +123,7 @@ quiet()
 	[ "$spent" -le 5 ]
 }
 
-# While a connection waits, the processor must not work for it.
+# A connection that waits for the client must not use CPU time.
 case_no_spin()
 {
 	local pid v r=0
@@ -160,7 +160,7 @@ case_abort_in_the_middle()
 	same "$root/f200000" "${url}f200000"
 }
 
-# Clients that connect and say nothing, or nonsense, or leave half-way.
+# Clients that connect and send nothing, or no TLS, or an unsupported version.
 case_no_handshake()
 {
 	local i
@@ -176,16 +176,16 @@ case_no_handshake()
 	same "$root/f1" "${url}f1"
 }
 
-# ends COMMAND...: and is not stopped by us
+# ends COMMAND...: the command ends before the time limit.
 ends()
 {
 	local r=0
 
 	timeout "$limit" "$@" >/dev/null 2>&1 || r=$?
-	[ "$r" -ne 124 ] || bad "$1: no end after $limit s"
+	[ "$r" -ne 124 ] || fail "$1: no end after $limit s"
 }
 
-# A reader that stops reading: its output is a pipe that nobody empties.
+# The client stops reading, because its output is a pipe that nobody reads.
 stalled()
 {
 	local pid line hold
@@ -203,7 +203,7 @@ stalled()
 	is error timeout "$(field error "$line")"
 }
 
-# A byte now and then does not prolong the time for a request.
+# A client that sends single bytes does not extend the timeout of a request.
 dripping()
 {
 	local i
@@ -214,9 +214,7 @@ dripping()
 			sleep 0.5
 			printf x 2>/dev/null || break
 		done
-	} | timeout "$limit" openssl s_client -quiet \
-		-connect "127.0.0.1:$port" 2>/dev/null |
-		sed -n '1s/^HTTP\/1.1 \([0-9]*\) .*/\1/p')"
+	} | exchange | first_status)"
 }
 
 no_handshake()
@@ -237,9 +235,10 @@ half_a_request()
 	is status 408 "$(raw_status 'GET / HTTP/1.1\r\nHos')"
 }
 
-# 160 KiB/s: libtlssf gets rid of nothing for longer than the time-out, since a
-# full send buffer counts as writable only when a third of it is free. But TCP
-# moves on, so it is the client that ends this.
+# A client that reads 160 KiB/s. libtlssf sends nothing for longer than the
+# timeout, because a full send buffer becomes writable only when a third of it
+# is free. The server must not end the connection, because TCP makes progress;
+# the client ends it.
 very_slow()
 {
 	local line
@@ -255,14 +254,14 @@ very_slow()
 	is error peer_gone "$(field error "$line")"
 }
 
-# All at the same time.
+# Run all cases of the timeout at the same time.
 timeouts()
 {
 	local job jobs=() r=0
 
 	for job in no_handshake no_request half_a_request dripping very_slow \
 		   stalled; do
-		{ $job || bad "$job"; } &
+		{ $job || fail "$job"; } &
 		jobs+=($!)
 	done
 	for job in "${jobs[@]}"; do
@@ -271,8 +270,8 @@ timeouts()
 	return "$r"
 }
 
-# An emulated machine needs seconds for a handshake alone, and a busy one may
-# leave the client alone for a while.
+# The timeout must be long: an emulated machine needs seconds for a handshake,
+# and on a busy machine the client may not run for a while.
 case_timeouts()
 {
 	local seconds=6
@@ -291,14 +290,15 @@ case_file_truncated()
 	pid=$!
 	wait_for test -s "$work/shrunk" && truncate -s 1M "$root/shrinks"
 	wait "$pid" || r=$?
-	[ "$r" -ne 0 ] || bad 'the client took it for complete' || return 1
+	[ "$r" -ne 0 ] || fail 'the client reported no error' || return 1
 	line=$(log_of shrinks) &&
 	is error file_truncated "$(field error "$line")"
 }
 
 refuses() { ! status "${url}f1" >/dev/null; }
 
-# in_flight: begin a download, and again if it has ended before we look.
+# Start a download that is still running when the function returns; set `name`
+# and `pid`. If a download ends too early, start another one.
 in_flight()
 {
 	for name in mid{1..20}; do
@@ -309,17 +309,18 @@ in_flight()
 		grep -qF " /$name " "$log" || return 0
 		wait "$pid" || return 1
 	done
-	bad 'never in flight'
+	fail 'each download ended too early'
 }
 
-# SIGTERM: the download in flight is finished, nothing new is accepted.
+# After SIGTERM the running download is completed, and new connections are
+# refused.
 stops()
 {
 	local pid name
 
 	in_flight || return 1
 	kill -TERM "$server"
-	wait_for refuses || bad 'still accepting' || return 1
+	wait_for refuses || fail 'still accepting' || return 1
 	wait "$pid" &&
 	is SHA-256 "$(sha_of "$root/mid")" "$(sha_of "$work/$name")" &&
 	log_of "$name" | grep -q '" 200 16777216 '
@@ -327,7 +328,8 @@ stops()
 
 case_sigterm_in_flight() { with_server '' stops; }
 
-# Transfers that do not end are cut off, visibly.
+# After SIGTERM a download that takes too long is truncated, and the client
+# reports an error.
 cut_off()
 {
 	local pid r=0 line
@@ -345,7 +347,7 @@ cut_off()
 
 case_sigterm_grace_is_bounded() { with_server '' cut_off; }
 
-# A second signal does not wait for downloads.
+# After a second SIGTERM the server does not wait for downloads.
 twice()
 {
 	local pid r=0
@@ -366,8 +368,9 @@ case_sigterm_twice() { with_server '' twice; }
 
 no_sockets() { [ "$(fds)" -le "$idle_fds" ]; }
 
-# All connections are closed; what remains is what it started with.
+# After all connections have ended, the server has as many file descriptors as
+# at the start.
 case_no_descriptor_leaks()
 {
-	wait_for no_sockets || bad "$(ls -l "/proc/$server/fd")"
+	wait_for no_sockets || fail "$(ls -l "/proc/$server/fd")"
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# What is asked and what is answered. One case per function.
+# Requests and responses.
 
 case_start_lines()
 {
@@ -17,8 +17,9 @@ case_whole_files()
 	done
 }
 
-# gnutls VERSION: another library's client. It leaves when its input ends, and
-# writes byte by byte: no large files.
+# gnutls VERSION: download with the client of GnuTLS. The client exits at the
+# end of its input, so the input stays open. It writes its output byte by byte,
+# so the file must be small.
 gnutls()
 {
 	local hold
@@ -60,10 +61,11 @@ case_big_file()
 	same "$root/big" "${url}big" && line=$(log_of big) || return 1
 	why="$size bytes, method=$(field method "$line")"
 	why+=" reason=$(field reason "$line")"
-	grep -qF "\" 200 $size method=" <<<"$line" || bad "log: $line"
+	grep -qF "\" 200 $size method=" <<<"$line" || fail "log: $line"
 }
 
-# one_range FILE SPEC FIRST LENGTH
+# one_range FILE SPEC FIRST LENGTH: download the range SPEC, and compare it with
+# LENGTH bytes at FIRST.
 one_range()
 {
 	local size found
@@ -115,8 +117,8 @@ case_ranges_ignored()
 		"${url}f16385"
 }
 
-# The parts of FILE that SPEC names, as multipart/byteranges of type TYPE.
-# parts FILE TYPE BOUNDARY FIRST-LAST...
+# parts FILE TYPE BOUNDARY FIRST-LAST...: print the expected body of a response
+# of type multipart/byteranges.
 parts()
 {
 	local file=$root/$1 type=$2 boundary=$3 r size
@@ -146,7 +148,7 @@ case_several_ranges()
 	log_of big | grep -q "\" 206 $(stat -c %s "$work/out") "
 }
 
-# unsatisfiable FILE SPEC
+# unsatisfiable FILE SPEC: the response to the range is 416.
 unsatisfiable()
 {
 	local size
@@ -190,7 +192,8 @@ case_fifo_does_not_hang()
 	mkfifo "$root/fifo" && is status 404 "$(status "${url}fifo")"
 }
 
-# The answer comes before the body was read: no reset may destroy it.
+# The server responds before it has read the request body. The client must get
+# the response, so the server must not reset the connection.
 case_405_with_a_body()
 {
 	local i
@@ -223,14 +226,14 @@ case_http_1_0_closes()
 	is connects '1 1 ' "$found" && cmp "$work/o2" "$root/f1"
 }
 
-# All that is no number is a header line.
+# The bodies consist of lines of digits, the headers do not.
 case_pipelined()
 {
 	local g='GET /numbers.txt HTTP/1.1\r\nHost: x\r\n' n=$root/numbers.txt
 
 	raw "$g\r\n${g}Range: bytes=0-1\r\n\r\nHEAD /big HTTP/1.1\r\n%b$g%b" \
 		'Host: x\r\n\r\n' 'Connection: close\r\n\r\n' >"$work/out"
-	is answers 4 "$(grep -ao 'HTTP/1.1 20[06]' "$work/out" | wc -l)" &&
+	is responses 4 "$(grep -ao 'HTTP/1.1 20[06]' "$work/out" | wc -l)" &&
 	is bodies "$({ cat "$n"; printf '1\n'; cat "$n"; } | sha)" \
 		"$(grep -a '^[0-9]*$' "$work/out" | sha)"
 }
@@ -243,9 +246,8 @@ case_many_pipelined()
 		printf 'GET /f1 HTTP/1.1\r\nHost: x\r\n\r\n'
 	done >"$work/in"
 	printf 'GET /f1 HTTP/1.0\r\n\r\n' >>"$work/in"
-	timeout "$limit" openssl s_client -quiet -connect "127.0.0.1:$port" \
-		<"$work/in" >"$work/out" 2>/dev/null || true
-	is answers $((n + 1)) "$(grep -ao 'HTTP/1.1 200' "$work/out" | wc -l)"
+	exchange <"$work/in" >"$work/out"
+	is responses $((n + 1)) "$(grep -ao 'HTTP/1.1 200' "$work/out" | wc -l)"
 }
 
 case_request_in_pieces()
@@ -259,9 +261,7 @@ case_request_in_pieces()
 			printf "$piece"
 			sleep 0.1
 		done
-	} | timeout "$limit" openssl s_client -quiet \
-		-connect "127.0.0.1:$port" 2>/dev/null |
-		sed -n '1s/^HTTP\/1.1 \([0-9]*\) .*/\1/p')"
+	} | exchange | first_status)"
 }
 
 case_encoded_names()
@@ -280,7 +280,7 @@ case_encoded_names()
 	is 'encoded slash' 404 "$(status "${url}with-index%2Findex.html")"
 }
 
-# no_escape PATH: neither found nor given away
+# no_escape PATH: the response does not contain the secret file.
 no_escape()
 {
 	local code
@@ -288,7 +288,7 @@ no_escape()
 	code=$(get -o "$work/out" -w '%{http_code}' "$url$1") &&
 	case $code in
 	403 | 404) ! grep -q secret "$work/out" ;;
-	*) bad "$1: $code" ;;
+	*) fail "$1: $code" ;;
 	esac
 }
 
@@ -315,7 +315,9 @@ case_no_escape()
 		"$(raw_status 'GET https://x/f1 HTTP/1.0\r\n\r\n')"
 }
 
-stepwise()
+# As case_no_escape, but without openat2(2): then the server opens the folders
+# of a path one by one.
+without_openat2()
 {
 	escapes && same "$root/f200000" "${url}f200000" &&
 	same "$root/with-index/index.html" "${url}with-index//" &&
@@ -329,12 +331,12 @@ case_no_escape_without_openat2()
 
 	command -v strace >/dev/null || skip 'no strace here' || return
 	strace -o /dev/null true || skip 'strace does not work' || return
-	# -D: strace is the child, so that our process is the server;
-	# LeakSanitizer cannot work when traced
+	# -D makes strace the child process, so that $server is the server.
+	# LeakSanitizer does not work in a traced process.
 	prefix=(env "ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0" strace -D
 		-f -o "$work/strace" -e trace=openat2
 		-e inject=openat2:error=ENOSYS)
-	with_server '' stepwise || r=1
+	with_server '' without_openat2 || r=1
 	prefix=()
 	[ "$r" = 0 ] && grep -q 'ENOSYS.*INJECTED' "$work/strace"
 }

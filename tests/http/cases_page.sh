@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# Directories as pages, names of any bytes, and who may see what.
+# Directory listings, file names of any bytes, error pages, permissions.
 
 joined=$'\xd9\x85\xdb\x8c\xe2\x80\x8c\xd8\xae'	# Persian, with a ZWNJ
 odd_names=(
@@ -12,7 +12,7 @@ odd_names=(
 	"$(printf '%0255d' 0)"
 )
 
-# Each file's content is its name.
+# Create the files in the folder odd. The content of each file is its name.
 make_odd()
 {
 	local name
@@ -23,10 +23,10 @@ make_odd()
 	done
 }
 
-# links PAGE: the relative links of a listing
+# links PAGE: print the relative links of a listing.
 links() { sed -n 's/.*<a href="\.\/\([^"]*\)".*/\1/p' "$1"; }
 
-# Every file is there once, and its link leads to it.
+# The listing has each file once, and the link leads to the file.
 case_listing_any_name()
 {
 	local link
@@ -60,8 +60,9 @@ case_listing_5000()
 	grep -q '<footer>10000 entries shown; there are more' "$work/page"
 }
 
-# Nothing is told of what cannot be had, or lies outside.
-case_listing_shows_what_can_be_had()
+# The listing leaves out hidden files, and what the server does not send:
+# special files, and links that lead out of the root folder.
+case_listing_leaves_out()
 {
 	mkdir "$root/mixed" "$root/mixed/sub" && cd "$root/mixed" &&
 	touch file .hidden && mkfifo pipe && ln -s "$work/secret" secret &&
@@ -85,7 +86,7 @@ longer_names()
 	is 'without slash' 404 "$(status "${url}ntfs/${link%/}")"
 }
 
-# In NTFS a name has 255 characters, elsewhere 255 bytes.
+# In NTFS a name can have 255 characters, in other file systems 255 bytes.
 case_listing_longer_names()
 {
 	command -v ntfs-3g >/dev/null || skip 'no ntfs-3g here' || return
@@ -96,7 +97,8 @@ case_listing_longer_names()
 	longer_names "$(printf '日%.0s' {1..255})"
 }
 
-# dates PATH LAST-MODIFIED CHANGED: in its header, in the listing
+# dates PATH LAST-MODIFIED CHANGED: compare the header of the response, and the
+# date in the listing.
 dates()
 {
 	get -I "${url}$1" >"$work/head" &&
@@ -114,7 +116,8 @@ odd_times()
 	dates old 'Wed, 31 Dec 1969 23:59:59 GMT' '1969-12-31 23:59'
 }
 
-# Times of tmpfs have 64 bits: beyond some there is no date.
+# In tmpfs the seconds of a time have 64 bits; the calendar date of some is out
+# of range.
 case_any_time()
 {
 	local r=0 dir
@@ -153,7 +156,7 @@ case_forbidden()
 	mkdir -p "$root/closed" "$root/locked-index"
 	touch "$root/closed/f" "$root/locked" "$root/locked-index/index.html"
 	chmod 0 "$root/closed" "$root/locked" "$root/locked-index/index.html"
-	# root may read them all
+	# root can read all files, so run the server as another user
 	[ "$(id -u)" != 0 ] || prefix=(setpriv --reuid=65534 --regid=65534
 		--clear-groups)
 	if "${prefix[@]}" "$binary" --version; then
@@ -166,7 +169,8 @@ case_forbidden()
 	return "$r"
 }
 
-# Pages that nobody reads are bounded: then the server is busy, for pages only.
+# The memory for listings that clients do not read is limited. At the limit the
+# server responds 503 to requests for listings, but still sends files.
 case_pages_are_bounded()
 {
 	local i pids=() r=0

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# Versions, ciphers, certificates, methods by name.
+# TLS versions, ciphers, certificates, and the option --method.
 
-# one_cipher NAME CURL-OPTION...: adds method and reason to `why`
+# one_cipher NAME CURL-OPTION...: download with the cipher NAME and the TLS
+# version $version; set `why` to the method and the reason.
 one_cipher()
 {
 	local line
@@ -38,7 +39,7 @@ case_tls13_chacha20()
 		--tls13-ciphers TLS_CHACHA20_POLY1305_SHA256
 }
 
-# The server's process has the library that it speaks of, and no other.
+# The process has loaded only the TLS library that the server reports.
 case_tls_library_alone()
 {
 	local wanted='^libssl\.so\.[1-9][0-9.]*$'
@@ -87,14 +88,15 @@ case_alpn()
 	! alpn h2
 }
 
-# A named method is never replaced: the client must notice.
+# If a method requested by name is impossible, no other method is used, and the
+# download fails.
 impossible()
 {
 	local line
 
 	if get --tls-max 1.2 --ciphers ECDHE-RSA-AES128-SHA \
 		-o "$work/out" "${url}f200000"; then
-		bad 'CBC was delivered'
+		fail 'CBC was delivered'
 		return 1
 	fi
 	line=$(log_of f200000) || return 1
@@ -109,7 +111,7 @@ case_ssl_sendfile_impossible()
 
 case_ktls_impossible() { with_server '--method ktls' impossible; }
 
-# Where it is possible it must be in force, else it must fail with a reason.
+# named METHOD: the download uses the method, or fails with a reason.
 named()
 {
 	local line

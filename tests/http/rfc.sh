@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034,SC2154
-# The requests of rfc.txt, one connection each.
+# Run the requests of rfc.txt, each on its own connection.
 
-# filled TEXT: with the values of the things in braces
+# filled TEXT: print the text with the values of the words in braces.
 filled()
 {
 	local t=$1
@@ -17,10 +17,11 @@ filled()
 	printf '%s' "${t//'{L}'/"$letters"}"
 }
 
-# header_of NAME: in the first answer
+# header_of NAME: the value of a header of the first response
 header_of() { sed -n "s/^$1: \(.*\)\r$/\1/Ip" "$work/rfc.head"; }
 
-# The first answer goes to rfc.head and rfc.body, what follows to rfc.rest.
+# Split the output: the first response into rfc.head and rfc.body, all that
+# follows into rfc.rest.
 divide()
 {
 	local all=$work/rfc.out head body
@@ -34,7 +35,7 @@ divide()
 	is 'bytes of the body' "${body:-0}" "$(stat -c %s "$work/rfc.body")"
 }
 
-# What must, and must not, be in the answer.
+# The response matches the patterns of the field WANTS.
 wanted()
 {
 	local rest="$wants & " want
@@ -48,20 +49,21 @@ wanted()
 			! grep -aqE -- "${want#!}" "$work/rfc.answer"
 		else
 			grep -aqE -- "$want" "$work/rfc.answer"
-		fi || bad "wanted: $want" || return 1
+		fi || fail "wanted: $want" || return 1
 	done
 }
 
-# A request behind it: answered, or with a connection that is closed.
+# "keep": the server answers the second request on the connection; "close": it
+# does not, and its first response has "Connection: close".
 followed()
 {
 	local found
 
 	found=$(head -c 12 "$work/rfc.rest" | tr -d '\0')
 	if [[ $end = keep ]]; then
-		is 'the next answer' 'HTTP/1.1 200' "$found"
+		is 'the second response' 'HTTP/1.1 200' "$found"
 	else
-		is 'the next answer' '' "$found" &&
+		is 'the second response' '' "$found" &&
 		is Connection close "$(header_of connection)"
 	fi
 }
@@ -90,7 +92,7 @@ prepare_points()
 	etag=$(get -I "${url}ten" | sed -n 's/^ETag: \(.*\)\r$/\1/p')
 }
 
-# rfc_points: each line is a case of its own.
+# Run each line of rfc.txt as a case.
 rfc_points()
 {
 	local section code end wants request etag=
