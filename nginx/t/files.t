@@ -127,7 +127,7 @@ for my $round (1 .. size_for(20, 5)) {
 }
 $c->request('/big');
 same('keep-alive, big', $c->response, $t->{files}{big});
-# the keys are with libtlssf now, whatever the location says
+# libtlssf has taken over the keys, so it sends even where "tlssf off" is set
 for my $path ('/off/f1000', '/off/f300001', '/f1', '/no', '/f40000') {
 	my ($size) = $path =~ /f(\d+)/;
 	$c->request($path);
@@ -146,7 +146,7 @@ for my $size (@order) {
 }
 is($wrong, 0, '40 pipelined requests');
 
-# ---- the smallest of windows ----
+# ---- small receive buffer ----
 
 for my $version ('TLSv1_2', 'TLSv1_3') {
 	$c = $t->connect(rcvbuf => 2048, SSL_version => $version);

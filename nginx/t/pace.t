@@ -59,7 +59,7 @@ SKIP: {
 		range_of($big, 4097, 300000), 206);
 }
 
-# ---- readers ----
+# ---- slow and aborting clients ----
 
 for my $version ('TLSv1_2', 'TLSv1_3') {
 	my $c = $t->connect(rcvbuf => 4096, SSL_version => $version);
@@ -91,7 +91,7 @@ for my $i (1 .. size_for(30, 8)) {
 }
 same('after peers that vanished', $t->get('/mid'), $mid);
 
-# ---- the end ----
+# ---- end of the connection ----
 
 same('lingering_close always', $t->get('/linger/mid'), $mid);
 # nginx responds before it reads the request body; the body still arrives.
