@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Included at the begin of an install: adds to install_folders.txt which of the
-# `folders` (below the prefix, or absolute) it is going to make, for uninstall.
+# Runs at the beginning of an install. Adds those of `folders` (absolute, or
+# relative to the prefix) that do not exist yet to install_folders.txt, for
+# uninstall.cmake.
 set(record ${build}/install_folders.txt)
 set(made)
 if(EXISTS ${record})

@@ -22,7 +22,8 @@ if(BoringSSL_ssl)
 endif()
 configure_file(${libname}.pc.in ${libname}.pc @ONLY)
 
-# The target `uninstall`, unless this is a subproject: the parent may have one.
+# The target `uninstall`. A subproject has none, because the parent project may
+# have a target of that name.
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/tlssf)
 set(folders ${CMAKE_INSTALL_BINDIR} ${CMAKE_INSTALL_LIBDIR} ${package}
 	${CMAKE_INSTALL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_INCLUDEDIR}/tlssf
@@ -45,7 +46,7 @@ install(TARGETS tlssf tlssf_static EXPORT tlssf-${TLSSF_TLS}-targets
 install(EXPORT tlssf-${TLSSF_TLS}-targets NAMESPACE tlssf::
 	DESTINATION ${package})
 write_basic_package_version_file(tlssf-config-version.cmake
-	COMPATIBILITY SameMajorVersion)	# the soname
+	COMPATIBILITY SameMajorVersion)	# as the soname
 install(FILES cmake/tlssf-config.cmake cmake/FindBoringSSL.cmake
 	${PROJECT_BINARY_DIR}/tlssf-config-version.cmake
 	DESTINATION ${package})

@@ -54,7 +54,7 @@ if(TLSSF_EXAMPLES)
 			"libhttp-parser-dev); or use -DTLSSF_EXAMPLES=OFF")
 	endif()
 	sort_sources(examples)
-	if(TLSSF_TLS STREQUAL boringssl)	# has no accept BIO
+	if(TLSSF_TLS STREQUAL boringssl)	# no accept BIO
 		list(REMOVE_ITEM programs blocking_send)
 	endif()
 	foreach(name IN LISTS programs)
@@ -68,7 +68,7 @@ if(TLSSF_EXAMPLES)
 	endif()
 endif()
 
-# The programs of docs/ADOPTING.md; that for libevent only if it is installed.
+# The programs of docs/ADOPTING.md. One of them needs libevent; it is optional.
 function(add_adopting name)
 	list(TRANSFORM ARGN PREPEND examples/adopting/)
 	add_executable(adopting_${name} examples/adopting/setup.c ${ARGN})
@@ -96,7 +96,7 @@ endif()
 
 if(TLSSF_BENCH)
 	sort_sources(bench)
-	if(TLSSF_TLS STREQUAL boringssl)	# a client of nginx
+	if(TLSSF_TLS STREQUAL boringssl)	# bench/nginx-count uses that of OpenSSL
 		list(REMOVE_ITEM programs get)
 	endif()
 	foreach(name IN LISTS programs)

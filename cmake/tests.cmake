@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: MIT
-# The test programs; tests/README.md says what each proves. CMake finds them:
+# The test programs. tests/README.md describes what each proves. CMake finds
+# them by these rules:
 #
 # - In tests/unit, tests/e2e and tests/kernel each C file with a main() is a
-#   program of that name. A file without one is a part of the program whose name
-#   its own name begins with: unit_order_stale.c is a part of unit_order. To
-#   add a program or a part, add the file.
-# - tests/support has what several programs use. It is linked into all of them as
-#   the library testlib, but for two things: peer.c and peer_*.c are the program
-#   "peer", the other end of the e2e tests, and scripted_sys.c goes into those
-#   unit tests that include scripted_sys.h. It replaces the system calls: then
-#   the archive's sys.o stays out of the link.
-# - Unit tests link the static library and see lib/; all others see the public
-#   header and link the shared library.
-# - All programs are built into the folder tests of the build tree: they look
-#   for "peer" beside themselves.
+#   program of the same name. A file without main() is a part of the program
+#   whose name its own name begins with: unit_order_stale.c is a part of
+#   unit_order. To add a program or a part, add the file.
+# - The files of tests/support are the library testlib, which all programs are
+#   linked with. There are two exceptions: peer.c and peer_*.c are the program
+#   "peer", the other end of the e2e tests; scripted_sys.c is compiled into the
+#   unit tests that include scripted_sys.h. It defines the functions of
+#   lib/base/sys.c, so the linker does not take them from the static library.
+# - Unit tests may include headers of lib/ and link with the static library. All
+#   other programs use only the public header and link with the shared library.
+# - All programs are built in the folder tests of the build tree, because they
+#   run "peer" from their own folder.
 find_package(PkgConfig)
 if(PKG_CONFIG_FOUND)
 	pkg_check_modules(CHECK IMPORTED_TARGET check)
@@ -39,7 +40,8 @@ function(add_test_program folder name)
 		RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 endfunction()
 
-# The other end of the e2e tests: plain OpenSSL, whatever they are linked with.
+# The other end of the e2e tests uses OpenSSL without libtlssf, also if the
+# tests use BoringSSL.
 find_package(OpenSSL 3.0 REQUIRED COMPONENTS SSL Crypto)
 function(add_peer)
 	set(tls OpenSSL::SSL)
@@ -48,7 +50,8 @@ function(add_peer)
 endfunction()
 add_peer()
 
-# sort_sources() of a folder; each part must be one of a program.
+# sort_test_sources(FOLDER): as sort_sources(); each part must belong to a
+# program.
 macro(sort_test_sources folder)
 	sort_sources(tests/${folder})
 	foreach(part IN LISTS parts)
@@ -58,14 +61,16 @@ macro(sort_test_sources folder)
 		list(JOIN owners "|" owners)
 		if(NOT part MATCHES "${owners}")
 			message(FATAL_ERROR "tests/${folder}/${part}.c has no "
-				"main(), and begins with no program's name")
+				"main(), and no program's name is the "
+				"beginning of its name")
 		endif()
 	endforeach()
 endmacro()
 
-# Seconds that only a hang takes: no verdict depends on the speed of a machine.
+# A test that takes more seconds than this hangs, even on a slow and busy
+# machine.
 set(hang 3600)
-# A test that cannot run at all exits with 77.
+# register(NAME LABEL COMMAND...): add a test. The exit status 77 means skipped.
 function(register name label)
 	add_test(NAME ${name} COMMAND ${ARGN})
 	set_tests_properties(${name} PROPERTIES TIMEOUT ${hang}
@@ -73,7 +78,7 @@ function(register name label)
 endfunction()
 
 sort_test_sources(unit)
-if(TLSSF_TLS STREQUAL boringssl)	# these speak of SSL_sendfile()
+if(TLSSF_TLS STREQUAL boringssl)	# these need SSL_sendfile()
 	list(REMOVE_ITEM programs unit_conn unit_kernel_send unit_probe)
 endif()
 foreach(name IN LISTS programs)
@@ -89,7 +94,7 @@ endforeach()
 
 foreach(folder e2e kernel)
 	if(folder STREQUAL kernel AND TLSSF_TLS STREQUAL boringssl)
-		continue()	# seals with OpenSSL's EVP
+		continue()	# encrypts with OpenSSL's EVP
 	endif()
 	sort_test_sources(${folder})
 	foreach(name IN LISTS programs)
@@ -110,7 +115,7 @@ if(TARGET adopting_epoll)
 		${PROJECT_BINARY_DIR})
 endif()
 
-if(NOT TLSSF_SANITIZE)	# these look at files, not at behaviour
+if(NOT TLSSF_SANITIZE)	# these check files or scripts
 	set(scripts ${PROJECT_SOURCE_DIR}/scripts)
 	register(symbols static ${scripts}/symbols $<TARGET_FILE:tlssf>)
 	register(arrows static ${scripts}/arrows

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # find_package(tlssf): tlssf::tlssf and tlssf::tlssf_static, with OpenSSL.
 # find_package(tlssf COMPONENTS boringssl): tlssf::tlssf-boringssl and
-# tlssf::tlssf-boringssl_static, with BoringSSL. Link a program with one of the
-# two only: OpenSSL and BoringSSL have the same symbols.
+# tlssf::tlssf-boringssl_static, with BoringSSL. Link a program with only one of
+# the two libraries: OpenSSL and BoringSSL define the same symbols.
 include(CMakeFindDependencyMacro)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_dependency(Threads)
