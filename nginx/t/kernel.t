@@ -55,7 +55,7 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
 
 	$c = $t->connect(SSL_version => $version, rcvbuf => 4000);
 	$c->request('/big', close => 1);
-	select(undef, undef, undef, 3);	# the server waits for us
+	select(undef, undef, undef, 3);	# the server waits for the client
 	$r = $c->response;
 	ok($r->{body} eq $big, "$version: nothing is lost on close");
 	ok($r->{clean}, "$version: nor close_notify");

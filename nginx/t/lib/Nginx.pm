@@ -230,7 +230,7 @@ sub finish {
 	my @bad = grep { /\[(alert|emerg|crit)\]/ && !/$allow/ }
 		split /\n/, $self->read_log('error.log');
 	is(join("\n", @bad), '', 'nothing alarming in the error log');
-	# valgrind's errors are in stderr; nobody sees the workers' exit status.
+	# valgrind's errors are in stderr; the workers' exit status is unknown.
 	@bad = grep { /^==\d+==/ } split /\n/, $self->read_log('stderr');
 	is(join("\n", @bad), '', 'nothing from valgrind');
 }
