@@ -276,11 +276,14 @@ static int close_notify(struct conn *c)
 
 static int shutdown_step(struct conn *c)
 {
+	bool sent = tl_sent_shutdown(c->ssl) && !c->bridge->write_pending;
 	int r = 0;
 
-	if (tl_post_handshake_pending(c->ssl))
+	/* The library sends nothing after its close_notify, and if it has
+	 * failed since then, as at a bare FIN, that concerns reading only. */
+	if (!sent && tl_post_handshake_pending(c->ssl))
 		r = tlssf_conn_finish_post_handshake(c);
-	if (!r && !tl_quiet_shutdown(c->ssl))
+	if (!r && !sent && !tl_quiet_shutdown(c->ssl))
 		r = close_notify(c);
 	return r ? r : drain_step(c);
 }
