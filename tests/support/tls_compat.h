@@ -22,6 +22,12 @@ static inline int SSL_set_ciphersuites(SSL *ssl, const char *names)
 	return 1;
 }
 
+/* BoringSSL has this for an SSL_CTX only. */
+static inline int SSL_set_num_tickets(SSL *ssl, size_t n)
+{
+	return SSL_CTX_set_num_tickets(SSL_get_SSL_CTX(ssl), n);
+}
+
 #else
 
 #define LIBRARY_KTLS		1
