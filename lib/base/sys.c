@@ -47,6 +47,12 @@ static pthread_once_t process_once = PTHREAD_ONCE_INIT;
 static _Atomic uint32_t *process_page;	/* NULL: MADV_WIPEONFORK fails */
 static _Atomic uint32_t last_process;
 
+/*
+ * Some emulators and sandboxes return 0 for every advice and ignore it. They do
+ * not refuse this number either, which Linux does not know.
+ */
+#define NO_ADVICE	(-1)
+
 static void map_process_page(void)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -55,7 +61,8 @@ static void map_process_page(void)
 
 	if (p == MAP_FAILED)
 		return;
-	if (madvise(p, size, MADV_WIPEONFORK) == 0)
+	if (madvise(p, size, NO_ADVICE) < 0 &&
+	    madvise(p, size, MADV_WIPEONFORK) == 0)
 		process_page = p;
 	else
 		munmap(p, size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Each process has a number that no child of it has. */
 #include "base.h"
+#include "seccomp.h"
 #include "util.h"
 
 #include <errno.h>
@@ -100,6 +101,28 @@ START_TEST(without_wiped_pages)
 }
 END_TEST
 
+/*
+ * qemu-user and some sandboxes accept every advice and do nothing. The page
+ * is then not wiped, so it must not be used.
+ */
+START_TEST(where_advice_is_ignored)
+{
+	uint32_t known;
+	pid_t child;
+
+	if (!REFUSE(0, SYS_madvise)) {
+		skip_test("where_advice_is_ignored: no seccomp filters here");
+		return;
+	}
+	known = tlssf_sys.process();
+	child = fork();
+	if (child == 0)
+		_exit(!is_new(&known, 1));
+	expect_success(child);
+	ck_assert_uint_eq(tlssf_sys.process(), known);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("unit_process");
@@ -109,5 +132,6 @@ int main(void)
 	tcase_add_test(processes, children_are_others);
 	tcase_add_test(processes, children_made_by_hand);
 	tcase_add_test(processes, without_wiped_pages);
+	tcase_add_test(processes, where_advice_is_ignored);
 	return run_suite("unit_process", suite);
 }
