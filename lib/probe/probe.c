@@ -33,8 +33,7 @@ struct cipher_result {
 };
 
 /* The extras are the features rekey, zerocopy_ro and max_payload_len. */
-static struct {
-	pthread_mutex_t lock;
+static struct cache {
 	int ulp;
 	int pair_error;		/* -errno of open_pair() ... */
 	uint64_t pair_retry_at;	/* ... which is returned until then */
@@ -42,7 +41,63 @@ static struct {
 	struct cipher_result ciphers[2][TLSSF_CIPHER_COUNT];
 	int rekey, zerocopy_ro, max_payload_len;
 	uint64_t extras_retry_at;
-} cache = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} cache;
+
+/* Of the cache; and whether this thread has locked it, to probe or to fork. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local bool probing, forking;
+
+/*
+ * The system calls of a trial are cancellation points. A thread that ended with
+ * the mutex locked would stop every later probe, so a thread is cancelled after
+ * its probe. Returns what unlock() restores.
+ */
+static int lock(void)
+{
+	int cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	pthread_mutex_lock(&mutex);
+	probing = true;
+	return cancel;
+}
+
+static void unlock(int cancel)
+{
+	probing = false;
+	pthread_mutex_unlock(&mutex);
+	pthread_setcancelstate(cancel, NULL);
+}
+
+/* A probe may take seconds, so fork() does not wait for another thread's. */
+static void before_fork(void)
+{
+	forking = !probing && pthread_mutex_trylock(&mutex) == 0;
+}
+
+static void after_fork(void)
+{
+	if (forking)
+		pthread_mutex_unlock(&mutex);
+}
+
+/*
+ * No thread of the child would unlock the mutex, and the cache may hold half an
+ * answer. But if a trace function forks, its probe continues in both processes.
+ */
+static void after_fork_in_child(void)
+{
+	if (!forking && !probing) {
+		memset(&cache, 0, sizeof(cache));
+		pthread_mutex_init(&mutex, NULL);
+	}
+	after_fork();
+}
+
+__attribute__((constructor)) static void handle_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
 
 /*
  * When to retry a trial that began at `start`. A slow trial is retried later,
@@ -385,44 +440,45 @@ const struct tlssf_cap *tlssf_probe_cap(int version, int cipher)
 {
 	static const struct tlssf_cap invalid = { TLSSF_NO, EINVAL, 0 };
 	static _Thread_local struct tlssf_cap cap;
+	int cancel;
 
 	if ((version != TLS12 && version != TLS13) || cipher < 0 ||
 	    cipher >= TLSSF_CIPHER_COUNT)
 		return &invalid;
-	pthread_mutex_lock(&cache.lock);
+	cancel = lock();
 	cap = *probe_cipher(version, cipher);
-	pthread_mutex_unlock(&cache.lock);
+	unlock(cancel);
 	return &cap;
 }
 
 void tlssf_probe_peek(int version, int cipher, int *ulp, int *tx)
 {
-	pthread_mutex_lock(&cache.lock);
+	int cancel = lock();
+
 	*ulp = cache.ulp;
 	*tx = cache.ciphers[version == TLS13][cipher].cap.tx;
-	pthread_mutex_unlock(&cache.lock);
+	unlock(cancel);
 }
 
 int tlssf_probe_ulp(void)
 {
-	int ulp;
+	int cancel = lock(), ulp;
 
-	pthread_mutex_lock(&cache.lock);
 	probe_ulp();
 	ulp = cache.ulp;
-	pthread_mutex_unlock(&cache.lock);
+	unlock(cancel);
 	return ulp;
 }
 
 bool tlssf_probe_rekey(void)
 {
+	int cancel = lock();
 	bool can_rekey;
 
-	pthread_mutex_lock(&cache.lock);
 	if (cache.rekey != TLSSF_YES)
 		probe_extras();
 	can_rekey = cache.rekey == TLSSF_YES;
-	pthread_mutex_unlock(&cache.lock);
+	unlock(cancel);
 	return can_rekey;
 }
 
@@ -444,15 +500,16 @@ static void probe_all(struct tlssf_caps *caps)
 int tlssf_probe(struct tlssf_caps *caps)
 {
 	struct tlssf_caps all = { 0 };
+	int cancel;
 
 	tl_clear_errors();
 	if (!caps || caps->size < offsetof(struct tlssf_caps, ulp)) {
 		errno = EINVAL;
 		return TLSSF_ERROR;
 	}
-	pthread_mutex_lock(&cache.lock);
+	cancel = lock();
 	probe_all(&all);
-	pthread_mutex_unlock(&cache.lock);
+	unlock(cancel);
 	all.library = tl_library();
 	all.library_ktls = tl_library_ktls() ? TLSSF_YES : TLSSF_NO;
 	all.library_rekey = tl_library_rekey() ? TLSSF_YES : TLSSF_NO;

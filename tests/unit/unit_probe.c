@@ -202,5 +202,6 @@ int main(void)
 	    probe_without_loopback, probe_without_module);
 	add_errno_tests(suite);
 	add_memory_tests(suite);
+	add_thread_tests(suite);
 	return run_suite("unit_probe", suite);
 }

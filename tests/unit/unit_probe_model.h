@@ -76,5 +76,6 @@ void add_tests(Suite *suite, const char *name, const TTest *const *tests);
 
 void add_errno_tests(Suite *suite);	/* unit_probe_errno.c */
 void add_memory_tests(Suite *suite);	/* unit_probe_memory.c */
+void add_thread_tests(Suite *suite);	/* unit_probe_threads.c */
 
 #endif
