@@ -3,6 +3,8 @@
 #include "scripted_sys.h"
 #include "unit_kernel_send_world.h"
 
+#include <limits.h>
+
 #define PER_CALL	(1u << 20)	/* the default of max_per_call */
 
 /* ---- which pieces, and which of them leave a record open ---- */
@@ -112,12 +114,16 @@ END_TEST
 
 START_TEST(one_call_is_capped)
 {
+	/* ssize_t of a 32-bit system holds less than the rest of the file */
+	const uint64_t rest = 0x8fffffffu,
+		       all = rest < SSIZE_MAX ? rest : SSIZE_MAX;
+
 	world_open();
 	w.file_size = 0x90000000u;
 	w.blocking = true;
-	ck_assert_int_eq(send_file(1, SIZE_MAX), 0x8fffffff);
+	ck_assert_int_eq(send_file(1, SIZE_MAX), (intmax_t)all);
 	ASSERT_LOG({ BY_FILE, 1, 0x7ffff000u },
-		   { BY_FILE, 0x7ffff001u, 0x8fffffffu - 0x7ffff000u });
+		   { BY_FILE, 0x7ffff001u, all - 0x7ffff000u });
 	ck_assert_int_eq(send_file(1, 0x7ffff000u), 0x7ffff000);
 	ASSERT_LOG({ BY_FILE, 1, 0x7ffff000u });
 	w.blocking = false;
