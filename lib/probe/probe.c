@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define RETRY_MS	1000u	/* lifetime of a negative result */
@@ -17,7 +15,6 @@
 #define PLAIN_LEN	64u
 #define RECORD_LEN	(PLAIN_LEN + RECORD_SLACK)
 #define RECV_TRIES	64	/* recv() calls for one record */
-#define TEXT_MAX	(8u << 20)	/* modules.dep is below 1 MiB today */
 
 /* One connection of the probe. Its key is a constant, not a secret. */
 struct trial {
@@ -134,41 +131,11 @@ static int tristate_of(int err)
 
 /* ---- the tls module ---- */
 
-static bool file_lists_module(const char *path)
-{
-	char *text = malloc(TEXT_MAX);	/* Linux maps only the pages in use */
-	bool found;
-
-	if (text == NULL)
-		return false;
-	found = tlssf_sys.read_text(path, text, TEXT_MAX) > 0 &&
-		strstr(text, "/tls.ko") != NULL;
-	free(text);
-	return found;
-}
-
-/* Is the tls module installed, or built into the kernel? */
-static bool module_installed(void)
-{
-	static const char *const files[] = { "dep", "builtin" };
-	char release[128], path[sizeof(release) + 32];
-
-	if (tlssf_sys.kernel_release(release, sizeof(release)) < 0)
-		return false;
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		snprintf(path, sizeof(path), "/lib/modules/%s/modules.%s",
-			 release, files[i]);
-		if (file_lists_module(path))
-			return true;
-	}
-	return false;
-}
-
 /* The kernel has no ULP "tls": can the module be loaded? */
 static int unloaded_or_absent(void)
 {
 	if (!cache.module_found)
-		cache.module_found = module_installed();
+		cache.module_found = tlssf_tls_module_installed();
 	return cache.module_found ? TLSSF_ULP_NOT_LOADED : TLSSF_ULP_ABSENT;
 }
 

@@ -19,4 +19,9 @@ bool tlssf_probe_rekey(void);	/* can the kernel rekey TLS 1.3? */
 /* The cached results, without a probe: *tx is an enum tlssf_tristate. */
 void tlssf_probe_peek(int version, int cipher, int *ulp, int *tx);
 
+/* ---- tls_module.c ---- */
+
+/* Is the tls module of the running kernel installed, or built in? */
+bool tlssf_tls_module_installed(void);
+
 #endif
