@@ -177,11 +177,14 @@ struct tlssf_options {
 				 * non-blocking sockets return WANT_WRITE; 0: no
 				 * limit */
 	int key_update;		/* enum tlssf_key_update, for TLS 1.3 */
-	int drop_padding;	/* What happens to a record that the TLS library
-				 * pads after the kernel has received the key.
-				 * 1: the record is sent without its padding;
-				 * 0: the connection ends with the reason
-				 * TLSSF_REASON_PADDING. */
+	int drop_padding;	/* What happens to application data that the
+				 * TLS library pads after the kernel has
+				 * received the key. 1: the record is sent
+				 * without its padding; 0: the connection ends
+				 * with the reason TLSSF_REASON_PADDING. The
+				 * kernel always sends handshake messages and
+				 * alerts without their padding; records that
+				 * libtlssf encrypts keep it. */
 	uint64_t key_records;	/* TLS 1.3 records that the kernel or libtlssf
 				 * may protect with one key before libtlssf
 				 * sends a KeyUpdate; 0: the limit of RFC 8446,

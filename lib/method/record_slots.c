@@ -101,7 +101,7 @@ static int encrypt_slots(struct conn *c, struct batch *b, size_t len)
 	while (len > 0) {
 		size_t plain = len < RECORD_MAX ? len : RECORD_MAX;
 		ssize_t n = tlssf_record_encrypt(&g->key, g->aead, RECORD_DATA,
-						 b->data + b->used, plain);
+						 b->data + b->used, plain, 0);
 
 		if (n < 0)	/* its sequence number is used up */
 			return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);

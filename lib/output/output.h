@@ -330,7 +330,7 @@ void tlssf_bridge_begin_gather(struct bridge *b, struct batch *batch);
 void tlssf_bridge_end_gather(struct bridge *b);
 /* Encrypt a record with key `g`, behind all that is queued: 0, -errno. */
 int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
-			const void *plain, size_t len);
+			const void *plain, size_t len, size_t padding);
 struct batch *tlssf_queue_batch(struct bridge *b);	/* or NULL */
 void tlssf_queue_set_batch(struct bridge *b, struct batch *batch);
 bool tlssf_queue_has_bytes(const struct bridge *b);

@@ -148,7 +148,7 @@ int tlssf_queue_send(struct bridge *b)
 }
 
 int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
-			const void *plain, size_t len)
+			const void *plain, size_t len, size_t padding)
 {
 	size_t start = tlssf_record_start(&g->key);
 	unsigned char *at;
@@ -156,12 +156,13 @@ int tlssf_queue_encrypt(struct bridge *b, struct generation *g, int type,
 
 	if (!b->out)
 		b->out = tlssf_batch_get(BATCH_SMALL);
-	at = b->out ? tlssf_batch_room(&b->out, start + len + RECORD_SLACK)
+	at = b->out ? tlssf_batch_room(&b->out, start + len + padding +
+						RECORD_SLACK)
 		    : NULL;
 	if (!at)
 		return -ENOMEM;
 	memcpy(at + start, plain, len);
-	n = tlssf_record_encrypt(&g->key, g->aead, type, at, len);
+	n = tlssf_record_encrypt(&g->key, g->aead, type, at, len, padding);
 	if (n < 0)
 		return (int)n;
 	b->out->used += (size_t)n;

@@ -85,7 +85,8 @@ static void write_header(unsigned char *rec, int type, size_t len)
 }
 
 ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *aead,
-			     int type, unsigned char *rec, size_t plain_len)
+			     int type, unsigned char *rec, size_t plain_len,
+			     size_t padding)
 {
 	size_t start = tlssf_record_start(k), inner = plain_len, aad_len;
 	unsigned char nonce[NONCE_LEN], aad[13];
@@ -95,6 +96,8 @@ ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *aead,
 		memcpy(rec + RECORD_HEADER, k->nonce + 4, EXPLICIT_LEN);
 	if (k->version == TLS13) {	/* TLSInnerPlaintext, RFC 8446, 5.2 */
 		rec[start + inner++] = (unsigned char)type;
+		memset(rec + start + inner, 0, padding);
+		inner += padding;
 		type = RECORD_DATA;
 	}
 	write_header(rec, type, start + inner + TAG_LEN);
@@ -129,7 +132,7 @@ static int parse_inner_plaintext(const unsigned char *out, struct opened *o)
 		n--;
 	if (n == 0)
 		return -EBADMSG;
-	o->padded = n < o->len;
+	o->padding = o->len - n;
 	o->type = out[n - 1];
 	o->len = n - 1;
 	return 0;
@@ -195,7 +198,7 @@ int tlssf_record_check(const struct kernel_key *k, const unsigned char *rec,
 		return r;
 	r = tlssf_record_decrypt(k, aead, rec, len, out, &o);
 	tl_aead_free(aead);
-	if (!r && (o.type != RECORD_DATA || o.padded || o.len != plain_len ||
+	if (!r && (o.type != RECORD_DATA || o.padding || o.len != plain_len ||
 		   memcmp(out, plain, plain_len)))
 		r = -EBADMSG;
 	return r;

@@ -54,7 +54,7 @@ void tlssf_keys_from_block(const unsigned char *block, bool server, int cipher,
 struct opened {			/* the content of a decrypted record */
 	int type;		/* enum record_type, or another type */
 	size_t len;
-	bool padded;
+	size_t padding;		/* TLS 1.3: zeros behind the type */
 };
 
 /* Does a record contain 8 bytes of its nonce (RFC 5288, 3; RFC 6655, 3)? */
@@ -73,12 +73,14 @@ int tlssf_record_decrypt(const struct kernel_key *k, struct tl_aead *aead,
 			 const unsigned char *rec, size_t len,
 			 unsigned char *out, struct opened *o);
 /*
- * Encrypt the content at offset tlssf_record_start() of `rec` in place, and
- * advance the sequence number of k, on failure as well: the length of the
- * record, or -errno. `rec` has room for plain_len + RECORD_SLACK bytes.
+ * Encrypt the content at offset tlssf_record_start() of `rec` in place, with
+ * `padding` bytes of padding (TLS 1.3; else 0), and advance the sequence number
+ * of k, on failure as well: the length of the record, or -errno. `rec` has room
+ * for plain_len + padding + RECORD_SLACK bytes.
  */
 ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *aead,
-			     int type, unsigned char *rec, size_t plain_len);
+			     int type, unsigned char *rec, size_t plain_len,
+			     size_t padding);
 /*
  * Could the content of `rec` start with `plain`? This cheap test decrypts the
  * first bytes without authentication; true if the cipher does not allow that.

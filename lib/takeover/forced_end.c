@@ -37,7 +37,7 @@ int tlssf_conn_end_with_alert(struct conn *c, int reason)
 		return -EPROTO;
 	if (c->sealer == SEALER_OURSELVES &&
 	    !tlssf_queue_encrypt(c->bridge, &c->takeover->ours, RECORD_ALERT,
-				 alert, sizeof(alert)))
+				 alert, sizeof(alert), 0))
 		tlssf_queue_send(c->bridge);
 	tlssf_conn_die_as(c, LIFE_ALERT_DUE, reason, EPROTO);
 	tlssf_conn_send_due_alert(c);

@@ -191,7 +191,7 @@ static int send_key_update(struct conn *c)
 	if (!tlssf_kernel_seals(c))
 		return tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
 					   RECORD_HANDSHAKE, key_update,
-					   sizeof(key_update));
+					   sizeof(key_update), 0);
 	c->calls++;
 	n = tlssf_tx_send_record(c, RECORD_HANDSHAKE, key_update,
 				 sizeof(key_update));

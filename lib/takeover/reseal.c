@@ -7,6 +7,11 @@
  * here, and its content leaves under the right sequence number: through the
  * kernel, with its record type, or encrypted again by us.
  *
+ * Records that we encrypt have the padding that the TLS library gave them. The
+ * kernel cannot pad. The sample has shown that data records are not padded, but
+ * an application may pad handshake messages and alerts only, and a peer makes
+ * the library send them. So the kernel sends these without their padding.
+ *
  * The library's write succeeds only when all of its record has left; until then
  * it fails with "try again", and the library repeats the same record. There is
  * one exception. A library that defers handshake messages to the next
@@ -135,6 +140,16 @@ static int fatal_alert_in(const struct opened *o, const unsigned char *plain)
 	       plain[0] == ALERT_FATAL ? plain[1] : -1;
 }
 
+/*
+ * The kernel would send this data without the padding that the application
+ * wants, and the option drop_padding does not allow that.
+ */
+static bool padding_is_lost(const struct conn *c, const struct opened *o)
+{
+	return o->padding && o->type == RECORD_DATA && tlssf_kernel_seals(c) &&
+	       !(c->conf && c->conf->options.drop_padding);
+}
+
 static int decrypt_record(struct conn *c, const unsigned char *rec, size_t len)
 {
 	struct takeover *t = c->takeover;
@@ -150,9 +165,10 @@ static int decrypt_record(struct conn *c, const unsigned char *rec, size_t len)
 				 plain, &o))
 		return tlssf_conn_end_with_alert(c, TLSSF_REASON_TLS);
 	t->library.key.seq++;
-	if (o.padded && !(c->conf && c->conf->options.drop_padding))
+	if (padding_is_lost(c, &o))
 		return tlssf_conn_end_with_alert(c, TLSSF_REASON_PADDING);
 	r->len = o.len;
+	r->padding = o.padding;
 	r->sent = 0;
 	r->type = o.type;
 	r->fatal_alert = fatal_alert_in(&o, plain);
@@ -236,7 +252,7 @@ static int write_to_queue(struct conn *c, struct reseal *r)
 
 	if (r->step == RESEAL_SEND)
 		err = tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
-					  r->type, r->plain, r->len);
+					  r->type, r->plain, r->len, r->padding);
 	if (err)
 		return err;
 	if (r->step == RESEAL_SEND)

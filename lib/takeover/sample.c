@@ -39,7 +39,7 @@ struct sample {
  */
 static int judge(const struct sample *s, const struct opened *o)
 {
-	if (o->padded)
+	if (o->padding)
 		return TLSSF_REASON_PADDING;
 	if (o->type != RECORD_DATA || o->len > s->plain_len ||
 	    memcmp(s->room, s->plain + s->plain_len - o->len, o->len))

@@ -37,6 +37,7 @@ struct reseal {
 	unsigned char *plain;	/* the content from `sent` on, or NULL */
 	unsigned char *stashed;	/* `plain`, if it is a copy of what is left */
 	size_t len, sent;	/* of the content */
+	size_t padding;		/* bytes, if we encrypt the record */
 	size_t consumed;	/* bytes of the library's write that it used */
 	size_t message_left;	/* bytes of the current handshake message */
 };

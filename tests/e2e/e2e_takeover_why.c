@@ -202,7 +202,7 @@ START_TEST(padding_before_auto)
 }
 END_TEST
 
-/* It begins when it is too late. */
+/* It begins when it is too late for the kernel. */
 START_TEST(padding_after)
 {
 	struct link_conf conf = tk_conf(TLS1_3_VERSION);
@@ -212,6 +212,10 @@ START_TEST(padding_after)
 	tk_take(&tk);
 	write_all(&tk, "good", 4);
 	padding_on = true;
+	if (!tk_kernel(TLS1_3_VERSION)) {	/* libtlssf pads, too */
+		tk_ends_well(&tk);
+		return;
+	}
 	ERR_clear_error();
 	ck_assert_int_le(SSL_write(tk.ssl, MARKER, MARKER_LEN), 0);
 	for (int i = 0; i < 3; i++)

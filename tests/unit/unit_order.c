@@ -403,5 +403,6 @@ int main(void)
 	add_fault_tests(suite);
 	add_library_tests(suite);
 	add_mixed_tests(suite);
+	add_padding_tests(suite);
 	return run_suite("unit_order", suite);
 }

@@ -50,6 +50,7 @@ void add_stale_tests(Suite *suite);	/* unit_order_stale.c */
 void add_fault_tests(Suite *suite);	/* unit_order_faults.c */
 void add_library_tests(Suite *suite);	/* unit_order_library.c */
 void add_mixed_tests(Suite *suite);	/* unit_order_mixed.c */
+void add_padding_tests(Suite *suite);	/* unit_order_padding.c */
 
 uint32_t dice(uint32_t n);	/* 0 to n - 1 */
 int64_t play_preadv(const struct sys_args *a);

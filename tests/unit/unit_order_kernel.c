@@ -52,7 +52,8 @@ static int send_one_record(int type, const void *data, size_t len)
 	if (k.queued || w.p.wire.room == 0)	/* no memory left */
 		return -EAGAIN;
 	memcpy(k.queue + start, data, len);
-	n = tlssf_record_encrypt(&k.key, k.sealer, type, k.queue, len);
+	n = tlssf_record_encrypt(&k.key, k.sealer, type, k.queue, len,
+				 0);
 	ck_assert_int_gt(n, 0);
 	k.queued = (size_t)n;
 	kernel_push();

@@ -49,7 +49,7 @@ static size_t sealed(int type, size_t len)
 	ssize_t n;
 
 	memcpy(rec + tlssf_record_start(&k), plain, len);
-	n = tlssf_record_encrypt(&k, sealer, type, rec, len);
+	n = tlssf_record_encrypt(&k, sealer, type, rec, len, 0);
 	ck_assert_int_eq(n, (ssize_t)(len + tlssf_record_overhead(k.version,
 								  k.cipher)));
 	ck_assert_uint_eq(k.seq, key.seq + 1);
@@ -77,7 +77,7 @@ START_TEST(round_trip)
 			ck_assert_int_eq(opens(n), 0);
 			ck_assert_int_eq(o.type, types[t]);
 			ck_assert_uint_eq(o.len, len);
-			ck_assert(!o.padded);
+			ck_assert_uint_eq(o.padding, 0);
 			ck_assert_mem_eq(out, plain, len);
 			/* in place */
 			ck_assert_int_eq(tlssf_record_decrypt(&key, opener, rec,
@@ -165,10 +165,10 @@ START_TEST(padding)
 {
 	setup_key(_i * 2 + 1);
 	ck_assert_int_eq(opens(seal_inner(10, 0)), 0);
-	ck_assert(!o.padded);
+	ck_assert_uint_eq(o.padding, 0);
 	for (size_t zeros = 1; zeros < 90; zeros++) {
 		ck_assert_int_eq(opens(seal_inner(10, zeros)), 0);
-		ck_assert(o.padded);
+		ck_assert_uint_eq(o.padding, zeros);
 		ck_assert_int_eq(o.type, RECORD_HANDSHAKE);
 		ck_assert_uint_eq(o.len, 10);
 	}
@@ -201,6 +201,33 @@ START_TEST(explicit_nonces)
 }
 END_TEST
 
+/* The padding costs its length, and the content stays what it was. */
+START_TEST(padded_round_trip)
+{
+	static const size_t contents[] = { 0, 1, 5, PLAIN };
+
+	setup_key(_i * 2 + 1);
+	for (size_t i = 0; i < 4; i++) {
+		size_t len = contents[i], zeros = i * 40 + 1;
+		size_t bare = sealed(RECORD_HANDSHAKE, len);
+		struct kernel_key k = key;
+
+		memset(rec, 0xff, sizeof(rec));
+		memcpy(rec + tlssf_record_start(&k), plain, len);
+		ck_assert_int_eq(tlssf_record_encrypt(&k, sealer,
+						      RECORD_HANDSHAKE, rec,
+						      len, zeros),
+				 (ssize_t)(bare + zeros));
+		ck_assert_uint_eq(tlssf_record_len(rec), bare + zeros);
+		ck_assert_int_eq(opens(bare + zeros), 0);
+		ck_assert_int_eq(o.type, RECORD_HANDSHAKE);
+		ck_assert_uint_eq(o.len, len);
+		ck_assert_uint_eq(o.padding, zeros);
+	}
+	drop_key();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("unit_record");
@@ -210,6 +237,7 @@ int main(void)
 	tcase_add_loop_test(tc, nothing_else_opens, 0, N_KEYS);
 	tcase_add_loop_test(tc, may_begin, 0, N_KEYS);
 	tcase_add_loop_test(tc, padding, 0, N_KEYS / 2);
+	tcase_add_loop_test(tc, padded_round_trip, 0, N_KEYS / 2);
 	tcase_add_loop_test(tc, explicit_nonces, 1, N_KEYS / 2);
 	return run_suite("unit_record", suite);
 }
