@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The n-th allocation fails, the library's or OpenSSL's: the whole scenario is
- * run again for n = 1, 2, 3 ... until no allocation is left to fail. Each run
- * ends with success or a clean error: never a crash or a leak (the sanitizer's
- * build looks), never wrong bytes, never a clean end of a stream with a hole.
+ * The n-th allocation fails, in libtlssf or in OpenSSL. The whole scenario runs
+ * again for n = 1, 2, 3 ... until no allocation is left to fail. Each run must
+ * end with success or with a clean error: without a crash, a leak (the
+ * sanitizer's build checks), wrong bytes, or a clean end of a truncated stream.
  */
 #include "util.h"
 
@@ -21,21 +21,23 @@
 #define SIZE		(200 * KIB + 1)
 #define MAX_N		2000
 #define MAX_TRIES	100000
-#define MAX_ERRORS	10	/* one allocation fails, so one call does */
+#define MAX_ERRORS	10	/* one failed allocation makes one call fail */
 #define GUEST_STEP	13
-#define FIRED		42	/* exit status: clean, the failure happened */
-#define UNTOUCHED	43	/* clean, and there was none to happen */
+/* exit status: clean, and an allocation has failed */
+#define FIRED		42
+/* exit status: clean, and no allocation had to fail */
+#define UNTOUCHED	43
 
 /* ---- malloc ---- */
 
-/* What dlsym() itself allocates before we know the real functions. */
+/* What dlsym() itself allocates before the real functions are known. */
 static _Alignas(16) char early[16384];
 static size_t early_used;
 static void *(*real_malloc)(size_t);
 static void *(*real_realloc)(void *, size_t);
 static void (*real_free)(void *);
 static bool resolving;
-static atomic_long countdown;	/* 1: the next one fails; 0: none does */
+static atomic_long countdown; /* 1: the next allocation fails; 0: none fails */
 
 static void resolve(void)
 {
@@ -91,7 +93,7 @@ void *calloc(size_t n, size_t size)
 	if (__builtin_mul_overflow(n, size, &all))
 		return NULL;
 	p = malloc(all);
-	/* volatile: or this becomes a call of calloc() */
+	/* volatile: else the compiler makes this loop a call of calloc() */
 	for (volatile char *c = p; c && all; all--)
 		*c++ = 0;
 	return p;
@@ -116,14 +118,14 @@ void free(void *p)
 		real_free(p);
 }
 
-/* ---- the scenario; nothing here may allocate on its own ---- */
+/* ---- the scenario; its functions must not allocate ---- */
 
 static struct link l;
 static struct file file;
 static struct tlssf_job job;
-static bool lost;		/* the connection: an error that stays */
-static int errors;		/* that did not stay */
-static bool queued;		/* an error of OpenSSL's, left behind by us */
+static bool lost;		/* the connection: a call has failed for good */
+static int errors;	/* failures after which the connection was usable */
+static bool queued;		/* libtlssf left an error in OpenSSL's queue */
 
 static void wait_a_little(void)
 {
@@ -132,12 +134,12 @@ static void wait_a_little(void)
 	poll(&pfd, 1, 5);
 }
 
-/* An error that is not sticky promises that the same call works later. */
+/* After an error that is not sticky, the same call must succeed later. */
 static bool stays(void)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 
-	/* without the memory for a status there is no connection state */
+	/* without memory for tlssf_status() there is no struct conn */
 	bool dead = tlssf_status(l.ssl, &st) == 0 && st.dead;
 
 	queued |= ERR_peek_error() != 0;
@@ -180,7 +182,7 @@ static void send_job(void)
 			return;
 }
 
-/* OpenSSL may or may not survive its own want of memory: ask it once more. */
+/* OpenSSL may or may not survive its own lack of memory: try once more. */
 static void write_text(void)
 {
 	for (int i = 0; !lost && i < MAX_TRIES; i++) {
@@ -204,17 +206,17 @@ static void repeat(int (*call)(SSL *))
 			return;
 }
 
-/* What comes before the first bytes of ours. */
+/* What the application does before the first tlssf_send(). */
 enum first { NOTHING, KEY_UPDATE, SOME_TEXT };
 
-/* The bridge looks at the connection, at no call of ours. */
+/* The bridge examines the connection before any tlssf call. */
 static void update_key(void)
 {
 	lost = SSL_key_update(l.ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 ||
 	       SSL_do_handshake(l.ssl) != 1;
 }
 
-/* Not seen from its handshake on, and attached to, or half attached to, here. */
+/* The bridge is attached by the first tlssf call, which may fail half-way. */
 static void attach_and_write(void)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
@@ -244,13 +246,13 @@ extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 static void account(enum first first)
 {
 	if (first == SOME_TEXT)
-		want_bytes(&l, "text", 4);
-	want_file(&l, &file, 0, SIZE);
-	want_bytes(&l, "text", 4);
-	want_bytes(&l, "header", 6);
-	want_file(&l, &file, 1, SIZE - 1);
-	want_bytes(&l, "trailer", 7);
-	want_bytes(&l, "text", 4);
+		expect_bytes(&l, "text", 4);
+	expect_file(&l, &file, 0, SIZE);
+	expect_bytes(&l, "text", 4);
+	expect_bytes(&l, "header", 6);
+	expect_file(&l, &file, 1, SIZE - 1);
+	expect_bytes(&l, "trailer", 7);
+	expect_bytes(&l, "text", 4);
 }
 
 static void check_peer(void)
@@ -264,7 +266,7 @@ static void check_peer(void)
 	l.ssl = NULL;
 	close(l.fd);
 	l.fd = 0;
-	hear(&l);
+	get_report(&l);
 	ck_assert_int_ne(l.report.end, END_NOTIFY);
 	ck_assert_uint_eq(l.report.markers, 0);
 	ck_assert_uint_le(l.report.bytes, l.bytes);
@@ -296,13 +298,13 @@ static int run(struct link_conf conf, long n, enum first first)
 		.header_len = 6, .trailer = "trailer", .trailer_len = 7 };
 	link_open(&l, &conf);
 	account(first);
-	tell(&l, PEER_READ, PEER_ALL);
+	peer_do(&l, PEER_READ, PEER_ALL);
 	atomic_store(&countdown, n);
 	scenario(first);
 	fired = atomic_exchange(&countdown, 0) == 0;
 	ck_assert(!queued);
 	ERR_clear_error();
-	ck_assert_msg(errors <= MAX_ERRORS, "no end of errors: %s",
+	ck_assert_msg(errors <= MAX_ERRORS, "the call keeps failing: %s",
 		      tlssf_strerror(l.ssl));
 	check_peer();
 	return finish(fired);
@@ -318,7 +320,7 @@ static int run_key_first(int i, long n)
 	return run(conf_of(i), n, KEY_UPDATE);
 }
 
-/* The application has asked for kernel TLS by itself. */
+/* The application has enabled kernel TLS itself. */
 static int run_late(int i, long n)
 {
 	struct link_conf conf = { .no_init = true, .nonblocking = true,
@@ -328,7 +330,9 @@ static int run_late(int i, long n)
 	return run(conf, n, SOME_TEXT);
 }
 
-/* Failed: nothing has been changed, and the context still serves. */
+/*
+ * tlssf_ctx_init() failed: it has changed nothing, and the SSL_CTX still works.
+ */
 static int run_init(int i, long n)
 {
 	struct link_conf conf = conf_of(i);
@@ -359,7 +363,7 @@ static int run_init(int i, long n)
 	return finish(fired);
 }
 
-/* In a child each, so that what is done once in a process can fail, too. */
+/* Each run in a child process: what is done once in a process can fail, too. */
 static int in_child(int (*run_it)(int, long), int i, long n)
 {
 	int status;
@@ -386,10 +390,10 @@ static void for_each_n(int (*run_it)(int, long), int i, long step)
 		ck_assert_msg(status == FIRED, "n = %ld: status %d", n,
 			      status);
 	}
-	ck_abort_msg("no end of allocations");
+	ck_abort_msg("some allocation fails for every n");
 }
 
-/* OpenSSL's key derivation allocates much; a guest is slow. */
+/* OpenSSL's key derivation allocates often, and a guest is slow. */
 static long step_of(int method)
 {
 	bool derives = method == TLSSF_METHOD_KTLS ||
@@ -439,7 +443,8 @@ int main(void)
 	Suite *suite = suite_create("e2e_alloc");
 	TCase *tc = add_case(suite, "n-th allocation");
 
-	if (peer_prepare())	/* no warm_up(): what is done once fails, too */
+	/* no warm_up(): what is done once in a process must fail, too */
+	if (peer_prepare())
 		return 1;
 	add_ways(tc, connection, 2);
 	tcase_add_loop_test(tc, key_first, first_way() / 2, end_of_ways() / 2);

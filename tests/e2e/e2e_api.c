@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the public calls promise at their edges: bad input is refused and
- * leaves the connection usable, death is told once and for ever, and progress
- * is neither lost nor repeated.
+ * The limits of the public calls: bad arguments are refused and leave the
+ * connection usable, a failure is final and reported by every later call, and
+ * no progress is lost or reported twice.
  */
 #include "e2e_api.h"
 
@@ -36,7 +36,7 @@ void api_own_file(void)
 	file_make(&api_file, base.size);
 }
 
-/* All is well: these bytes, then a clean end. */
+/* These bytes arrive, and then close_notify. */
 void api_still_works(void)
 {
 	write_all(&api, "still here", 10);
@@ -79,7 +79,10 @@ START_TEST(after_shutdown)
 }
 END_TEST
 
-/* Until the reset is seen. Kernel TLS hides it at first, SSL_write too. */
+/*
+ * Send until the reset is reported. Kernel TLS reports it late, and so does
+ * SSL_write().
+ */
 static ssize_t send_until_error(void)
 {
 	unsigned int turns = 0;
@@ -91,7 +94,7 @@ static ssize_t send_until_error(void)
 	return n;
 }
 
-static void stays_dead(int err)
+static void assert_stays_dead(int err)
 {
 	struct tlssf_status st;
 	uint64_t calls;
@@ -106,7 +109,7 @@ static void stays_dead(int err)
 	assert_failed(&api, tlssf_shutdown(api.ssl), err,
 		      TLSSF_REASON_PEER_GONE, true);
 	get_status(&api, &st);
-	ck_assert_uint_eq(st.calls, calls);	/* nobody asked the kernel */
+	ck_assert_uint_eq(st.calls, calls);	/* no system call was made */
 	ERR_clear_error();
 	for (int i = 0; i < 4; i++)
 		ck_assert_int_le(SSL_write(api.ssl, "x", 1), 0);
@@ -116,8 +119,8 @@ static void read_byte(void)
 {
 	char c;
 
-	tell(&api, PEER_WRITE, 1);
-	hear(&api);
+	peer_do(&api, PEER_WRITE, 1);
+	get_report(&api);
 	ck_assert_int_eq(SSL_read(api.ssl, &c, 1), 1);
 }
 
@@ -129,18 +132,19 @@ START_TEST(peer_reset)
 	if (!link_open_way(&api, _i / 4, &conf, __func__))
 		return;
 	deliver(&api, &api_file, 0, 1000);
-	if (conf.nonblocking)	/* it was heard just before */
+	/* data of the peer arrived just before the reset */
+	if (conf.nonblocking)
 		read_byte();
-	tell(&api, _i % 4 < 2 ? PEER_RESET : PEER_CLOSE, 0);
-	hear(&api);
+	peer_do(&api, _i % 4 < 2 ? PEER_RESET : PEER_CLOSE, 0);
+	get_report(&api);
 	ck_assert_int_eq(send_until_error(), TLSSF_ERROR);
 	err = errno;
 	ck_assert(err == EPIPE || err == ECONNRESET);
-	stays_dead(err);
+	assert_stays_dead(err);
 }
 END_TEST
 
-/* The bridge has seen it before there was a call of ours. */
+/* The bridge sees the reset before the first tlssf call. */
 START_TEST(peer_reset_before_the_first_call)
 {
 	struct link_conf conf = { .nonblocking = true };
@@ -148,19 +152,19 @@ START_TEST(peer_reset_before_the_first_call)
 
 	if (!link_open_way(&api, _i, &conf, __func__))
 		return;
-	tell(&api, PEER_RESET, 0);
-	hear(&api);
+	peer_do(&api, PEER_RESET, 0);
+	get_report(&api);
 	for (int i = 0; i < 1000 && n > 0; i++) {
 		ERR_clear_error();
 		n = SSL_write(api.ssl, "x", 1);
 		err = errno;
 	}
 	ck_assert_int_le(n, 0);
-	stays_dead(err);
+	assert_stays_dead(err);
 }
 END_TEST
 
-/* Our own sends never raise it; dispositions are never changed. */
+/* libtlssf never raises SIGPIPE and never changes its disposition. */
 START_TEST(sigpipe_not_ignored)
 {
 	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
@@ -169,8 +173,8 @@ START_TEST(sigpipe_not_ignored)
 
 	signal(SIGPIPE, SIG_DFL);
 	link_open(&api, &conf);
-	tell(&api, PEER_RESET, 0);
-	hear(&api);
+	peer_do(&api, PEER_RESET, 0);
+	get_report(&api);
 	ck_assert_int_eq(send_until_error(), TLSSF_ERROR);
 	ck_assert_int_eq(tlssf_shutdown(api.ssl), TLSSF_ERROR);
 	ck_assert_int_eq(sigaction(SIGPIPE, NULL, &sa), 0);
@@ -179,7 +183,7 @@ START_TEST(sigpipe_not_ignored)
 }
 END_TEST
 
-/* A named method never steps down. */
+/* A method that the application has named is never replaced by another one. */
 static void impossible(struct link_conf *conf, int reason)
 {
 	struct tlssf_status st;
@@ -228,11 +232,11 @@ START_TEST(named_with_fragments)
 	if (expected_cipher(TLS1_3_VERSION, &ciphers[0]) == 1)
 		impossible(&conf, TLSSF_REASON_MAX_FRAGMENT);
 	else
-		skip_test("named_with_fragments: no kernel TLS is promised");
+		skip_test("named_with_fragments: TLSSF_EXPECT has no kernel TLS");
 }
 END_TEST
 
-/* The peer offers 512: whatever the method, no record is longer. */
+/* The peer offers 512 bytes: no method sends a longer record. */
 START_TEST(max_fragment)
 {
 	struct link_conf conf = { .version = ways[_i].version,
@@ -282,7 +286,7 @@ START_TEST(dtls)
 }
 END_TEST
 
-/* The peer asks for a new handshake, and is told no. */
+/* The peer requests a renegotiation, and OpenSSL refuses it. */
 START_TEST(no_renegotiation)
 {
 	struct link_conf conf = { 0 };
@@ -291,9 +295,9 @@ START_TEST(no_renegotiation)
 	if (!link_open_way(&api, TLS12_WAY(_i), &conf, __func__))
 		return;
 	deliver(&api, &api_file, 1, 70000);
-	tell(&api, PEER_RENEGOTIATE, 0);
+	peer_do(&api, PEER_RENEGOTIATE, 0);
 	ck_assert_int_le(SSL_read(api.ssl, buf, sizeof(buf)), 0);
-	ck_assert_int_eq(hear(&api)->result, -1);
+	ck_assert_int_eq(get_report(&api)->result, -1);
 	ck_assert_int_eq(api.report.alert_in, SSL_AD_NO_RENEGOTIATION);
 	ck_assert_uint_eq(api.report.markers, 0);
 }

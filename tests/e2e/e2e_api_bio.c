@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Any BIO will do: memory, a pair of 512 bytes, buffers, liars. */
+/*
+ * Any BIO may be below: memory, a BIO pair of 512 bytes, a buffer, a BIO that
+ * claims what is not true.
+ */
 #include "e2e_api.h"
 
 #include <errno.h>
@@ -10,7 +13,7 @@
 #define PUMP_TURNS	100000
 #define STREAM		(300 * KIB + 1)
 
-/* Two TLS endpoints in one process; a plain client at the other end. */
+/* Two TLS endpoints in one process. The other end is a plain client. */
 struct wire {
 	SSL *server, *client;
 	unsigned char got[STREAM + 100];
@@ -51,7 +54,7 @@ static void wire_open(int version, bool pair)
 		    SSL_is_init_finished(wire.client))
 			return;
 	}
-	ck_abort_msg("no handshake");
+	ck_abort_msg("the handshake does not complete");
 }
 
 static void wire_close(void)
@@ -115,7 +118,9 @@ static void wire_shutdown(void)
 	ck_assert_int_eq(tlssf_shutdown(wire.server), 0);
 }
 
-/* Odd loops: a BIO pair that holds 512 bytes, so that every call must wait. */
+/*
+ * Odd loops: a BIO pair that holds 512 bytes, so that every call has to wait.
+ */
 START_TEST(memory)
 {
 	struct tlssf_job job = { .size = sizeof(job), .fd = api_file.fd,
@@ -141,7 +146,7 @@ START_TEST(memory)
 }
 END_TEST
 
-/* Pending when the application's SSL_write meets the full pair. */
+/* The application's SSL_write() is unfinished since the BIO pair is full. */
 START_TEST(pair_pending_write)
 {
 	int n = -1, turns = 0;
@@ -164,7 +169,7 @@ START_TEST(pair_pending_write)
 }
 END_TEST
 
-/* The write side through `top`, put above the socket's own BIO. */
+/* Put `top` on the write side, above the socket's own BIO. */
 static void push(BIO *top)
 {
 	BIO *socket = SSL_get_wbio(api.ssl);
@@ -174,7 +179,7 @@ static void push(BIO *top)
 	SSL_set0_wbio(api.ssl, BIO_push(top, socket));
 }
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which has no BIO that buffers */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL has no BIO that buffers */
 START_TEST(buffer_below)
 {
 	struct link_conf conf = { .nonblocking = _i % 2,
@@ -183,12 +188,12 @@ START_TEST(buffer_below)
 	if (!link_open_way(&api, _i / 2, &conf, __func__))
 		return;
 	push(BIO_new(BIO_f_buffer()));
-	tell_read(&api, 5 + 2 * MUCH, 0, 0);
+	peer_do_read(&api, 5 + 2 * MUCH, 0, 0);
 	write_all(&api, "start", 5);
 	send_all(&api, &api_file, 1, 2 * MUCH);
 	flush_all(&api);
 	compare(&api);
-	tell_read(&api, MUCH + 5, 0, 0);
+	peer_do_read(&api, MUCH + 5, 0, 0);
 	send_all(&api, &api_file, 7, MUCH);
 	write_all(&api, "later", 5);
 	flush_all(&api);
@@ -200,7 +205,7 @@ END_TEST
 
 #endif
 
-/* ---- a BIO that says yes to all that it is asked ---- */
+/* ---- a BIO that answers every control with 1 ---- */
 
 static int yes_write(BIO *bio, const char *in, int len)
 {
@@ -225,8 +230,8 @@ static int yes_create(BIO *bio)
 }
 
 /*
- * It claims that the kernel seals what is written. OpenSSL before 3.2 believes
- * that at every write and would send plaintext.
+ * It claims that the kernel encrypts what is written. OpenSSL before 3.2
+ * believes this at every write and would send plaintext.
  */
 START_TEST(yes_to_everything)
 {
@@ -251,7 +256,7 @@ START_TEST(yes_to_everything)
 }
 END_TEST
 
-/* ---- a BIO that takes little at a time ---- */
+/* ---- a BIO that accepts few bytes at a time ---- */
 
 #define LITTLE	4096
 
@@ -267,7 +272,10 @@ static long little_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	return BIO_ctrl(BIO_next(bio), cmd, num, ptr);
 }
 
-/* That is no reason to stop on a blocking socket. Odd loops: ctx_init. */
+/*
+ * A short write of the BIO is no reason to return early on a blocking socket.
+ * Odd loops: with tlssf_ctx_init().
+ */
 START_TEST(takes_little)
 {
 	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_FILTER,
@@ -280,9 +288,9 @@ START_TEST(takes_little)
 	BIO_meth_set_create(m, yes_create);
 	link_open(&api, &conf);
 	push(BIO_new(m));
-	tell_read(&api, STREAM, 0, 0);
+	peer_do_read(&api, STREAM, 0, 0);
 	ck_assert_int_eq(tlssf_send(api.ssl, api_file.fd, 0, STREAM), STREAM);
-	want_file(&api, &api_file, 0, STREAM);
+	expect_file(&api, &api_file, 0, STREAM);
 	compare(&api);
 	api_still_works();
 	link_close(&api);
@@ -290,7 +298,7 @@ START_TEST(takes_little)
 }
 END_TEST
 
-/* ---- a BIO that fails, and one that is not there ---- */
+/* ---- a BIO that fails, and no BIO at all ---- */
 
 static int broken_write(BIO *bio, const char *in, int len)
 {

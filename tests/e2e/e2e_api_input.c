@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Bad arguments, jobs, files and ranges are refused; names are right. */
+/* Bad arguments, jobs, files and ranges are refused, with the right reason. */
 #include "e2e_api.h"
 
 #include <errno.h>
@@ -52,7 +52,7 @@ START_TEST(null_and_sizes)
 	refused(tlssf_status(api.ssl, &st));
 	errno = ENOMEM;
 	ck_assert_str_eq(tlssf_strerror(NULL), strerror(ENOMEM));
-	errno = ELIBBAD;	/* the system's words tell of a broken file */
+	errno = ELIBBAD;	/* strerror() has this text for ELIBBAD */
 	ck_assert_str_eq(tlssf_strerror(NULL),
 			 tlssf_reason_text(TLSSF_REASON_WRONG_LIBRARY));
 	api_still_works();
@@ -112,7 +112,7 @@ START_TEST(bad_jobs)
 	bad = job, bad.fd = -1;
 	assert_failed(&api, tlssf_send_job(api.ssl, &bad), EBADF,
 		      TLSSF_REASON_BAD_FD, false);
-	bad.file_len = 0;	/* then the fd is not looked at */
+	bad.file_len = 0; /* without a file part the descriptor is not used */
 	ck_assert_int_eq(tlssf_send_job(api.ssl, &bad), 0);
 	api_still_works();
 }
@@ -195,10 +195,12 @@ START_TEST(bad_ranges)
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, size, 1), 0);
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, size + 1, SIZE_MAX), 0);
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, INT64_MAX, SIZE_MAX), 0);
-	/* clamped, overflow of off + len included */
-	want_file(&api, &api_file, api_file.size - 2000, 2000);
+	/*
+	 * the range is cut at the end of the file, even if off + len overflows
+	 */
+	expect_file(&api, &api_file, api_file.size - 2000, 2000);
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, size - 2000, SIZE_MAX), 2000);
-	want_file(&api, &api_file, api_file.size - 7, 7);
+	expect_file(&api, &api_file, api_file.size - 7, 7);
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, size - 7, SSIZE_MAX), 7);
 	api_still_works();
 }

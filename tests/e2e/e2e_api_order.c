@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that stop half-way, and what may be called then, in which order. */
+/* Calls that return before they are done, and which calls may follow them. */
 #include "e2e_api.h"
 
 #include <errno.h>
@@ -15,9 +15,9 @@
 #define RCVBUF	8192
 #define MANY	1000
 
-static uint64_t at;		/* what tlssf_send has told so far */
+static uint64_t at;	/* bytes that tlssf_send() has reported so far */
 
-/* A stalled reader behind small buffers. */
+/* A peer that does not read, and small buffers. */
 static bool open_stalled(int way, bool nonblocking, const char *test)
 {
 	struct link_conf conf = { .nonblocking = nonblocking,
@@ -27,10 +27,10 @@ static bool open_stalled(int way, bool nonblocking, const char *test)
 	return link_open_way(&api, way, &conf, test);
 }
 
-static void told(ssize_t n)
+static void reported(ssize_t n)
 {
 	if (n > 0) {
-		want_file(&api, &api_file, at, (size_t)n);
+		expect_file(&api, &api_file, at, (size_t)n);
 		at += (uint64_t)n;
 	}
 }
@@ -42,16 +42,16 @@ static void send_until_want(void)
 
 	for (int i = 0; i < MANY && n >= 0; i++) {
 		n = tlssf_send(api.ssl, api_file.fd, (off_t)at, MIB);
-		told(n);
+		reported(n);
 	}
 	ck_assert_int_eq(n, TLSSF_WANT_WRITE);
 	ck_assert_uint_gt(at, 0);
 }
 
-/* The rest of the file up to `end`, with a peer that reads all of it. */
+/* Send the rest of the file up to `end`, to a peer that reads all of it. */
 static void send_rest(uint64_t end)
 {
-	tell_read(&api, api.bytes + (end - at), 0, 0);
+	peer_do_read(&api, api.bytes + (end - at), 0, 0);
 	send_all(&api, &api_file, at, (size_t)(end - at));
 	compare(&api);
 	at = end;
@@ -70,8 +70,8 @@ static void cut_file(void)
 }
 
 /*
- * The file is cut to nothing while sealed bytes wait: these are still told,
- * and only then the end of the file.
+ * The file is truncated to 0 bytes while encrypted bytes wait. These are still
+ * reported; only then comes the end of the file.
  */
 START_TEST(truncated_send)
 {
@@ -82,14 +82,14 @@ START_TEST(truncated_send)
 		return;
 	send_until_want();
 	cut_file();
-	tell_read(&api, PEER_ALL, 0, 0);
+	peer_do_read(&api, PEER_ALL, 0, 0);
 	for (int i = 0; i < MANY && n; i++) {
 		n = tlssf_send(api.ssl, api_file.fd, (off_t)at, MIB);
 		ck_assert_int_ne(n, TLSSF_ERROR);
 		if (n < 0)
 			wait_writable(&api);
 		else
-			want_pattern(&api, at, (uint64_t)n), at += (uint64_t)n;
+			expect_pattern(&api, at, (size_t)n), at += (size_t)n;
 	}
 	ck_assert_int_eq(n, 0);
 	write_all(&api, "after", 5);
@@ -114,13 +114,13 @@ START_TEST(truncated_job)
 		ck_assert_int_eq(tlssf_send_job(api.ssl, &job),
 				 TLSSF_WANT_WRITE);
 	cut_file();
-	tell_read(&api, PEER_ALL, 0, 0);
+	peer_do_read(&api, PEER_ALL, 0, 0);
 	while ((n = tlssf_send_job(api.ssl, &job)) == TLSSF_WANT_WRITE)
 		wait_writable(&api);
 	assert_failed(&api, n, ENODATA, TLSSF_REASON_FILE_TRUNCATED, false);
 	ck_assert_uint_gt(job.done, 6);
-	want_bytes(&api, "header", 6);
-	want_pattern(&api, 1, job.done - 6);
+	expect_bytes(&api, "header", 6);
+	expect_pattern(&api, 1, job.done - 6);
 	write_all(&api, "after", 5);
 	shutdown_all(&api);
 	compare(&api);
@@ -145,14 +145,14 @@ START_TEST(growing)
 	ck_assert_int_eq(tlssf_send(api.ssl, api_file.fd,
 				    (off_t)api_file.size, SIZE_MAX),
 			 sizeof(more));
-	want_bytes(&api, more, sizeof(more));
+	expect_bytes(&api, more, sizeof(more));
 	end_well();
 }
 END_TEST
 
-/* ---- SSL_write and tlssf_send in each other's way ---- */
+/* ---- an SSL_write() that is unfinished, and a tlssf_send() ---- */
 
-/* An SSL_write that the socket stops; how much of it, nobody knows. */
+/* The socket stops an SSL_write() after an unknown number of bytes. */
 static void write_until_want(const unsigned char *buf, size_t len)
 {
 	int n;
@@ -163,7 +163,10 @@ static void write_until_want(const unsigned char *buf, size_t len)
 	ck_assert_int_eq(SSL_get_error(api.ssl, n), SSL_ERROR_WANT_WRITE);
 }
 
-/* Even loops: tlssf_send has been here before; odd: it has not. */
+/*
+ * Odd loops: after a tlssf_send(); even loops: the first tlssf call comes
+ * later.
+ */
 START_TEST(pending_write)
 {
 	if (!open_stalled(_i / 2, true, __func__))
@@ -174,7 +177,7 @@ START_TEST(pending_write)
 	for (int i = 0; i < 3; i++)
 		assert_failed(&api, tlssf_send(api.ssl, api_file.fd, 7, 100),
 			      EBUSY, TLSSF_REASON_PENDING_WRITE, false);
-	tell_read(&api, api.bytes + MIB, 0, 0);
+	peer_do_read(&api, api.bytes + MIB, 0, 0);
 	write_all(&api, api_file.map, MIB);
 	compare(&api);
 	end_well();
@@ -214,9 +217,9 @@ static bool matches(uint64_t place, uint64_t all, const unsigned char *sha)
 }
 
 /*
- * What was sealed before the SSL_write comes before it, all else after it.
- * Where that is, only the peer knows: not before what was told, and at the end
- * of a record.
+ * What was encrypted before the SSL_write() leaves before it, everything else
+ * after it. Only the peer sees where that is: not before the bytes that were
+ * reported, and at the end of a record.
  */
 START_TEST(write_after_want)
 {
@@ -227,10 +230,10 @@ START_TEST(write_after_want)
 		return;
 	send_until_want();
 	first = at;
-	tell_read(&api, all + 5, 0, 0);
+	peer_do_read(&api, all + 5, 0, 0);
 	write_all(&api, "WRITE", 5);
 	send_all(&api, &api_file, at, (size_t)(all - at));
-	hear(&api);
+	get_report(&api);
 	ck_assert_uint_eq(api.report.bytes, all + 5);
 	for (place = first; !found && place <= all; place += 16384)
 		found = matches(place, all, api.report.sha);
@@ -241,7 +244,10 @@ START_TEST(write_after_want)
 }
 END_TEST
 
-/* Sealed bytes are told piece by piece when the caller asks for less. */
+/*
+ * Bytes that are encrypted already are reported in parts when the caller asks
+ * for less.
+ */
 START_TEST(shorter_after_want)
 {
 	ssize_t n;
@@ -249,14 +255,14 @@ START_TEST(shorter_after_want)
 	if (!open_stalled(_i, true, __func__))
 		return;
 	send_until_want();
-	tell_read(&api, MIB, 0, 0);
+	peer_do_read(&api, MIB, 0, 0);
 	for (int i = 0; i < MANY && at < MIB; i++) {
 		size_t len = i < 100 ? 10 : MIB - at;
 
 		n = tlssf_send(api.ssl, api_file.fd, (off_t)at, len);
 		ck_assert_int_ne(n, TLSSF_ERROR);
 		ck_assert_int_le(n, (ssize_t)len);
-		told(n);
+		reported(n);
 		if (n < 0)
 			wait_writable(&api);
 	}
@@ -266,9 +272,9 @@ START_TEST(shorter_after_want)
 }
 END_TEST
 
-/* ---- blocking sockets that do not block for ever ---- */
+/* ---- blocking sockets with a time limit ---- */
 
-/* A call that waits longer than SO_SNDTIMEO waits for ever: a hang. */
+/* A call that ignores SO_SNDTIMEO waits for ever, so it would hang here. */
 START_TEST(send_timeout)
 {
 	struct timeval limit = { .tv_usec = 200000 };
@@ -280,7 +286,7 @@ START_TEST(send_timeout)
 	for (int i = 0; i < 3; i++) {
 		n = tlssf_send(api.ssl, api_file.fd, (off_t)at, 3 * MIB);
 		ck_assert_msg(n > 0 || n == TLSSF_WANT_WRITE, "%zd", n);
-		told(n);
+		reported(n);
 	}
 	ck_assert_uint_gt(at, 0);
 	send_rest(2 * MUCH);
@@ -297,10 +303,10 @@ static void on_alarm(int sig)
 }
 
 /*
- * Kernels without the fix let ERESTARTSYS out in mid-record: that connection
- * is lost, and must say so.
+ * Kernels without the fix return ERESTARTSYS in the middle of a record. The
+ * connection cannot go on then, and must report that.
  */
-static bool lost_to_signal(ssize_t n)
+static bool ended_by_signal(ssize_t n)
 {
 	struct tlssf_status st;
 
@@ -310,7 +316,7 @@ static bool lost_to_signal(ssize_t n)
 	ck_assert_int_eq(st.kernel_tx, 1);
 	ck_assert_int_eq(st.error, TLSSF_REASON_INTERRUPTED);
 	ck_assert_int_eq(st.dead, 1);
-	tell(&api, PEER_READ, PEER_ALL);
+	peer_do(&api, PEER_READ, PEER_ALL);
 	link_close(&api);
 	return true;
 }
@@ -328,23 +334,23 @@ START_TEST(signals)
 	setitimer(ITIMER_REAL, &every, NULL);
 	for (int i = 0; i < 5; i++) {
 		n = tlssf_send(api.ssl, api_file.fd, (off_t)at, 3 * MIB);
-		if (lost_to_signal(n))
+		if (ended_by_signal(n))
 			return;
 		ck_assert_msg(n > 0 || n == TLSSF_WANT_WRITE, "%zd", n);
-		told(n);
+		reported(n);
 	}
 	setitimer(ITIMER_REAL, &off, NULL);
 	ck_assert_int_ge(alarms, 5);
 	ck_assert_uint_gt(at, 0);
-	/* what was told arrives, even if nothing more is ever sent */
-	tell_read(&api, at, 0, 0);
+	/* what was reported arrives, even if nothing is sent any more */
+	peer_do_read(&api, at, 0, 0);
 	compare(&api);
 	send_rest(2 * MUCH);
 	end_well();
 }
 END_TEST
 
-/* ---- the library's error queue, and its modes ---- */
+/* ---- OpenSSL's error queue and modes ---- */
 
 START_TEST(stale_error)
 {
@@ -356,11 +362,11 @@ START_TEST(stale_error)
 		ERR_raise(ERR_LIB_USER, ERR_R_INTERNAL_ERROR);
 		n = tlssf_send(api.ssl, api_file.fd, (off_t)at, MIB);
 		ck_assert_uint_eq(ERR_peek_error(), 0);
-		told(n);
+		reported(n);
 	}
 	ck_assert_int_eq(n, TLSSF_WANT_WRITE);
 	ERR_raise(ERR_LIB_USER, ERR_R_INTERNAL_ERROR);
-	n = tlssf_flush(api.ssl);	/* a kernel may hold nothing itself */
+	n = tlssf_flush(api.ssl); /* a kernel may have no record above TCP */
 	ck_assert(n == TLSSF_WANT_WRITE ||
 		  (n == 0 && ways[_i].method != TLSSF_METHOD_USERSPACE));
 	ck_assert_uint_eq(ERR_peek_error(), 0);
@@ -385,13 +391,13 @@ START_TEST(library_modes)
 
 	if (!open_stalled(_i / N_MODES, true, __func__))
 		return;
-	if (mode == SSL_MODE_AUTO_RETRY)	/* on by default */
+	if (mode == SSL_MODE_AUTO_RETRY) /* OpenSSL sets this mode by default */
 		SSL_clear_mode(api.ssl, mode);
 	else
 		SSL_set_mode(api.ssl, mode);
 	send_until_want();
 	send_rest(MUCH);
-	tell_read(&api, 3 * MUCH, 0, 0);
+	peer_do_read(&api, 3 * MUCH, 0, 0);
 	write_all(&api, api_file.map, MUCH);
 	send_all(&api, &api_file, 1, MUCH);
 	write_all(&api, api_file.map, MUCH);
@@ -400,8 +406,8 @@ START_TEST(library_modes)
 }
 END_TEST
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which never pads */
-/* Record padding makes records longer than anybody's arithmetic. */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL never pads */
+/* Record padding makes records longer than the library can predict. */
 static size_t pad(SSL *ssl, int type, size_t len, void *arg)
 {
 	(void)ssl, (void)type, (void)arg;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs and libraries of different versions: structs that carry a size. */
+/*
+ * A program and a library of different versions: structs that carry their size.
+ */
 #include "e2e_api.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
-#define MORE	16		/* members of a later version */
+#define MORE	16		/* bytes for members of a later version */
 #define TOO_MUCH 5000
 
-/* The whole struct and what a later one may have behind it. */
+/* The whole struct, and the members that a later version may add behind it. */
 #define LATER(type) union {			\
 	struct type now;			\
 	unsigned char bytes[sizeof(struct type) + MORE]; \
@@ -23,7 +25,10 @@ static void take(SSL_CTX *ctx, const struct tlssf_options *o, bool good)
 		ck_assert_int_eq(errno, EINVAL);
 }
 
-/* Of an earlier version: what lies behind its end is not looked at. */
+/*
+ * From an earlier version: the library does not read behind the end of the
+ * struct.
+ */
 START_TEST(shorter_options)
 {
 	const size_t least = offsetof(struct tlssf_options, method) +
@@ -42,7 +47,9 @@ START_TEST(shorter_options)
 }
 END_TEST
 
-/* Of a later version: a wish that this one cannot know is refused. */
+/*
+ * From a later version: an option that this library does not know is refused.
+ */
 START_TEST(longer_options)
 {
 	SSL_CTX *ctx = plain_ctx(true);
@@ -55,7 +62,8 @@ START_TEST(longer_options)
 			continue;
 		o.bytes[size - 1] = 1;
 		take(ctx, &o.now, false);
-		o.now.size = size - 1;	/* then it is not part of it */
+		/* the member lies outside of the struct then */
+		o.now.size = size - 1;
 		take(ctx, &o.now, true);
 		o.bytes[size - 1] = 0;
 	}
@@ -95,14 +103,17 @@ START_TEST(sizes_of_jobs)
 	job.bytes[sizeof(job) - 1] = 1;
 	refused(&job.now);
 	job.bytes[sizeof(job) - 1] = 0;
-	want_file(&api, &api_file, 0, 1000);
+	expect_file(&api, &api_file, 0, 1000);
 	job_all(&api, &job.now);
 	ck_assert_uint_eq(job.now.size, sizeof(job));
 	api_still_works();
 }
 END_TEST
 
-/* As much as both know is filled, the size says how much; no byte more. */
+/*
+ * The library fills the members that both sides know, sets the size to that,
+ * and writes no byte more.
+ */
 START_TEST(sizes_of_status)
 {
 	const size_t least = offsetof(struct tlssf_status, method) +

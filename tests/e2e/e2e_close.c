@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accepted means delivered: tlssf_shutdown(), or tlssf_flush(), and then
- * close() lose nothing, whatever the size of the socket's buffer, in level-
- * and edge-triggered event loops, and without spinning. The negative control
- * shows what happens without them where the kernel does TLS.
+ * After tlssf_shutdown() or tlssf_flush(), close() loses none of the bytes that
+ * were accepted: with any size of the socket's send buffer, in level- and
+ * edge-triggered event loops, and without busy waiting. The negative control
+ * shows what close() alone loses where the kernel encrypts.
  */
 #include "util.h"
 
@@ -19,10 +19,11 @@
 static const int sndbufs[] = { 8192, 32768, 65536, 0 };
 #define N_SNDBUFS	4
 #define RCVBUF		16384
-#define MOST_AHEAD	(65536 + 16384)	/* sealed, not told */
-#define STALL_US	100000	/* the reader wakes up after that */
-#define MAX_TURNS	2000	/* of a loop, without any wait: a spin */
-#define MAX_CALLS	500	/* of the kernel, and some with each wait */
+#define MAX_UNREPORTED	(65536 + 16384)	/* encrypted, and not reported yet */
+#define STALL_US	100000	/* the peer starts to read after that */
+/* turns of a loop without a wait: more is busy waiting */
+#define MAX_TURNS	2000
+#define MAX_CALLS	500	/* system calls, and some more for each wait */
 #define CALLS_PER_WAIT	16
 
 static struct link l;
@@ -39,13 +40,13 @@ static void teardown(void)
 	link_close(&l);
 }
 
-/* ---- an event loop that does what the header says ---- */
+/* ---- an event loop, written as tlssf.h prescribes ---- */
 
 struct loop {
 	int ep;
 	bool edge;
-	unsigned int turns;	/* that did not really wait */
-	unsigned int waits;	/* those that did */
+	unsigned int turns;	/* turns that did not really wait */
+	unsigned int waits;	/* turns that did */
 };
 
 static void loop_open(struct loop *loop, bool edge)
@@ -62,8 +63,8 @@ static void loop_open(struct loop *loop, bool edge)
 }
 
 /*
- * After WANT_WRITE. With retry_ms an edge will not come, and level-triggered
- * epoll would report the same readiness at once: then only time helps.
+ * Wait after TLSSF_WANT_WRITE. With retry_ms set, no edge will come, and
+ * level-triggered epoll would report the same event at once: only time helps.
  */
 static void loop_wait(struct loop *loop)
 {
@@ -84,10 +85,13 @@ static void loop_wait(struct loop *loop)
 	if (real_ms() - start > 1)
 		loop->waits++;
 	else
-		ck_assert_msg(++loop->turns < MAX_TURNS, "the loop spins");
+		ck_assert_msg(++loop->turns < MAX_TURNS, "busy waiting");
 }
 
-/* Non-blocking, from `off` until the socket is full or all is accepted. */
+/*
+ * Send without blocking, from `off` until the socket is full or, with `all`,
+ * until everything is accepted.
+ */
 static size_t send_part(struct loop *loop, uint64_t off, size_t len, bool all)
 {
 	size_t done = 0;
@@ -105,7 +109,7 @@ static size_t send_part(struct loop *loop, uint64_t off, size_t len, bool all)
 		else
 			break;
 	}
-	want_file(&l, &file, off, done);
+	expect_file(&l, &file, off, done);
 	return done;
 }
 
@@ -145,20 +149,23 @@ static uint64_t calls(void)
 	return st.calls;
 }
 
-/* However long it took: a slow reader needs more waits. */
-static void few_calls(const struct loop *loop, uint64_t before)
+/* The limit grows with the waits: a slow reader needs more of them. */
+static void assert_few_calls(const struct loop *loop, uint64_t before)
 {
 	ck_assert_uint_lt(calls() - before,
 			  MAX_CALLS + CALLS_PER_WAIT * loop->waits);
 }
 
-/* A reader that stalls, then reads all: told before, so that it can. */
-static void stalled_reader(void)
+/*
+ * The peer pauses, and then reads everything. It gets the command now, since
+ * the test is about to block.
+ */
+static void start_slow_reader(void)
 {
 	struct peer_command c = { .op = PEER_READ, .n = PEER_ALL,
 				  .stall_us = STALL_US };
 
-	ck_assert_int_eq(peer_tell(&l.peer, &c), 0);
+	ck_assert_int_eq(peer_send(&l.peer, &c), 0);
 }
 
 /* Each size with a level and an edge trigger; in a guest with one of them. */
@@ -196,7 +203,7 @@ static const unsigned char *sha_of_file(uint64_t off, uint64_t len)
 
 /* ---- tests ---- */
 
-/* What fits, then shutdown and close at once. */
+/* Send what fits, then shut down and close at once. */
 START_TEST(shutdown_delivers)
 {
 	struct loop loop;
@@ -205,12 +212,12 @@ START_TEST(shutdown_delivers)
 	if (!open_for(_i, true, __func__))
 		return;
 	loop_open(&loop, edge_of(_i));
-	stalled_reader();
+	start_slow_reader();
 	send_part(&loop, 1, 98304, true);
 	before = calls();
 	loop.turns = loop.waits = 0;
 	shut_down(&loop);
-	few_calls(&loop, before);
+	assert_few_calls(&loop, before);
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), 0);
 	close(loop.ep);
 	close_socket();
@@ -220,28 +227,28 @@ START_TEST(shutdown_delivers)
 END_TEST
 
 /*
- * A full socket: all that was told, and what was sealed besides, but nothing
- * else, then close_notify.
+ * The socket is full. The peer gets all that was reported, what was encrypted
+ * beyond that, nothing else, and close_notify.
  */
 START_TEST(shutdown_when_full)
 {
 	struct peer_command c = { .op = PEER_READ, .n = PEER_ALL };
 	struct loop loop;
-	uint64_t told;
+	uint64_t reported;
 
 	if (!open_for(_i, true, __func__))
 		return;
 	loop_open(&loop, edge_of(_i));
-	told = send_part(&loop, 1, 4 * MIB - 1, false);
-	ck_assert_uint_lt(told, 4 * MIB - 1);
-	tlssf_shutdown(l.ssl);		/* a close_notify may just fit */
-	ck_assert_int_eq(peer_tell(&l.peer, &c), 0);
+	reported = send_part(&loop, 1, 4 * MIB - 1, false);
+	ck_assert_uint_lt(reported, 4 * MIB - 1);
+	tlssf_shutdown(l.ssl);		/* there may be room for close_notify */
+	ck_assert_int_eq(peer_send(&l.peer, &c), 0);
 	shut_down(&loop);
 	close(loop.ep);
 	close_socket();
-	hear(&l);
-	ck_assert_uint_ge(l.report.bytes, told);
-	ck_assert_uint_le(l.report.bytes, told + MOST_AHEAD);
+	get_report(&l);
+	ck_assert_uint_ge(l.report.bytes, reported);
+	ck_assert_uint_le(l.report.bytes, reported + MAX_UNREPORTED);
 	ck_assert_mem_eq(l.report.sha, sha_of_file(1, l.report.bytes), 32);
 	ck_assert_int_eq(l.report.end, END_NOTIFY);
 }
@@ -255,28 +262,28 @@ START_TEST(flush_delivers)
 	if (!open_for(_i, true, __func__))
 		return;
 	loop_open(&loop, edge_of(_i));
-	stalled_reader();
+	start_slow_reader();
 	for (int i = 0; i < 3; i++) {
 		send_part(&loop, 4097, 98304, true);
 		before = calls();
 		flush(&loop);
-		few_calls(&loop, before);
+		assert_few_calls(&loop, before);
 	}
 	close(loop.ep);
 	close_socket();
 	compare(&l);
-	ck_assert_int_eq(l.report.end, END_EOF);	/* no close_notify */
+	ck_assert_int_eq(l.report.end, END_EOF); /* without close_notify */
 }
 END_TEST
 
-/* The same loop on a blocking socket takes one call. */
+/* On a blocking socket one call does what the event loop does. */
 START_TEST(blocking)
 {
 	int i = _i / N_SNDBUFS * cases() + _i % N_SNDBUFS;
 
 	if (!open_for(i, false, __func__))
 		return;
-	stalled_reader();
+	start_slow_reader();
 	send_all(&l, &file, 1, 98304);
 	ck_assert_int_eq(tlssf_flush(l.ssl), 0);
 	send_all(&l, &file, 4097, 98304);
@@ -295,32 +302,36 @@ static uint64_t cpu_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* A reader that never wakes up: SO_SNDTIMEO ends the wait, no CPU is spent. */
+/* The peer never reads: SO_SNDTIMEO ends the wait, which uses no CPU time. */
 START_TEST(blocking_timeout)
 {
 	struct timeval limit = { .tv_usec = 300000 };
 	bool kernel = ways[_i].method != TLSSF_METHOD_USERSPACE &&
 		      ways[_i].method != TLSSF_METHOD_AUTO;
 	uint64_t start, cpu, least = 400;
-	size_t told = 0;
+	size_t reported = 0;
 	ssize_t n;
 
 	if (!open_for(_i * cases(), false, __func__))
 		return;
 	setsockopt(l.fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	/* until nothing moves any more: a window opens bit by bit */
+	/*
+	 * until no byte moves any more: the receive window opens in small steps
+	 */
 	for (int i = 0; i < 20; i++) {
-		n = tlssf_send(l.ssl, file.fd, (off_t)told, 4 * MIB - told);
+		n = tlssf_send(l.ssl, file.fd, (off_t)reported,
+			       4 * MIB - reported);
 		if (n <= 0)
 			break;
-		want_file(&l, &file, told, (size_t)n);
-		told += (size_t)n;
+		expect_file(&l, &file, reported, (size_t)n);
+		reported += (size_t)n;
 	}
 	ck_assert_int_eq(n, TLSSF_WANT_WRITE);
 	start = real_ms();
 	cpu = cpu_ms();
 	n = tlssf_flush(l.ssl);
-	if (kernel && n == 0)	/* what it took is all in TCP, full as it is */
+	/* TCP, though full, has all that the kernel accepted */
+	if (kernel && n == 0)
 		least = 200;
 	else
 		ck_assert_int_eq(n, TLSSF_WANT_WRITE);
@@ -328,19 +339,21 @@ START_TEST(blocking_timeout)
 	start = real_ms() - start;
 	ck_assert_uint_ge(start, least);
 	ck_assert_uint_lt(cpu_ms() - cpu, start / 2);
-	tell_read(&l, PEER_ALL, 0, 0);
+	peer_do_read(&l, PEER_ALL, 0, 0);
 	limit.tv_sec = HANG_S;
 	setsockopt(l.fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), 0);
 	close_socket();
-	hear(&l);
+	get_report(&l);
 	ck_assert_uint_ge(l.report.bytes, l.bytes);
 	ck_assert_mem_eq(l.report.sha, sha_of_file(0, l.report.bytes), 32);
 	ck_assert_int_eq(l.report.end, END_NOTIFY);
 }
 END_TEST
 
-/* Nothing is sent, all is drained. */
+/*
+ * With SSL_set_quiet_shutdown() no close_notify is sent, and all data leaves.
+ */
 START_TEST(quiet)
 {
 	struct loop loop;
@@ -349,7 +362,7 @@ START_TEST(quiet)
 		return;
 	SSL_set_quiet_shutdown(l.ssl, 1);
 	loop_open(&loop, edge_of(_i));
-	stalled_reader();
+	start_slow_reader();
 	send_part(&loop, 1, 98304, true);
 	shut_down(&loop);
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), 0);
@@ -360,7 +373,10 @@ START_TEST(quiet)
 }
 END_TEST
 
-/* The reader dies while we wait: told, not waited for. */
+/*
+ * The peer resets the connection while we wait: this is reported, and ends the
+ * wait.
+ */
 START_TEST(reset_while_waiting)
 {
 	struct tlssf_status st;
@@ -371,13 +387,16 @@ START_TEST(reset_while_waiting)
 	if (!open_for(_i, true, __func__))
 		return;
 	loop_open(&loop, edge_of(_i));
-	do {	/* after WANT_WRITE, the same offset */
+	do {	/* after WANT_WRITE the same offset is sent again */
 		off = off < 4 * MIB ? off : 1;
 		off += send_part(&loop, off, 4 * MIB - off, false);
 	} while (tlssf_flush(l.ssl) == 0 && ++loop.turns < MAX_TURNS);
-	tell(&l, PEER_RESET, 0);
-	hear(&l);
-	/* 0 where the last bytes had just reached TCP, but a good-bye? */
+	peer_do(&l, PEER_RESET, 0);
+	get_report(&l);
+	/*
+	 * a flush may succeed if the last bytes had just reached TCP;
+	 * close_notify cannot be sent
+	 */
 	while ((n = tlssf_flush(l.ssl)) == TLSSF_WANT_WRITE)
 		loop_wait(&loop);
 	while ((n = tlssf_shutdown(l.ssl)) == TLSSF_WANT_WRITE)
@@ -390,7 +409,10 @@ START_TEST(reset_while_waiting)
 }
 END_TEST
 
-/* Waiting for the peer's own good-bye is SSL_read's business, as ever. */
+/*
+ * tlssf_shutdown() does not wait for the peer's close_notify; SSL_read() gets
+ * it.
+ */
 START_TEST(both_directions)
 {
 	struct link_conf conf = { 0 };
@@ -401,8 +423,8 @@ START_TEST(both_directions)
 	deliver(&l, &file, 1, 1000);
 	ck_assert_int_eq(tlssf_shutdown(l.ssl), 0);
 	expect_end(&l, END_NOTIFY);
-	tell(&l, PEER_NOTIFY, 0);
-	ck_assert_int_eq(hear(&l)->result, 0);
+	peer_do(&l, PEER_NOTIFY, 0);
+	ck_assert_int_eq(get_report(&l)->result, 0);
 	ck_assert_int_eq(SSL_read(l.ssl, buf, sizeof(buf)), 0);
 	ck_assert_int_eq(SSL_get_shutdown(l.ssl),
 			 SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -410,8 +432,9 @@ START_TEST(both_directions)
 END_TEST
 
 /*
- * The negative control: without us the tail is lost in the kernel. True of
- * every kernel so far; when this fails, the remedy may have become needless.
+ * The negative control: without libtlssf the kernel discards the last records.
+ * So far every kernel does. If this fails, tlssf_flush() may not be needed
+ * there any more.
  */
 static bool loses_tail(int way, int sndbuf)
 {
@@ -429,8 +452,8 @@ static bool loses_tail(int way, int sndbuf)
 	ERR_clear_error();
 	close(loop.ep);
 	close_socket();
-	tell(&l, PEER_READ, PEER_ALL);
-	lost = hear(&l)->bytes < accepted;
+	peer_do(&l, PEER_READ, PEER_ALL);
+	lost = get_report(&l)->bytes < accepted;
 	ck_assert(!lost || l.report.end != END_NOTIFY);
 	link_close(&l);
 	return lost;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A prepared context may serve DTLS or QUIC as well. Those are none of our
- * business: nothing is put between the library and the datagrams.
+ * An SSL_CTX prepared by tlssf_ctx_init() may serve DTLS or QUIC as well.
+ * libtlssf must not touch these connections: no bridge, no change.
  */
 #include "util.h"
 
@@ -14,7 +14,7 @@
 
 #define TURNS		1000
 
-/* With tlssf_ctx_init(), and the certificate of all our servers. */
+/* With tlssf_ctx_init(), and the certificate of all servers here. */
 static SSL_CTX *prepared(const SSL_METHOD *method)
 {
 	SSL_CTX *from = plain_ctx(true), *ctx = SSL_CTX_new(method);
@@ -70,7 +70,7 @@ END_TEST
 /* ---- QUIC ---- */
 
 #ifndef OPENSSL_IS_BORINGSSL
-/* Of OpenSSL 3.5; the headers may be older. */
+/* Functions of OpenSSL 3.5; the headers may be older. */
 static struct {
 	const SSL_METHOD *(*server_method)(void), *(*client_method)(void);
 	SSL *(*new_listener)(SSL_CTX *ctx, uint64_t flags);
@@ -153,7 +153,7 @@ static SSL *quic_client(const struct sockaddr_in *to)
 	return ssl;
 }
 
-/* All five bytes arrive. */
+/* Five bytes arrive completely. */
 static bool goes_through(SSL *client, SSL *listening)
 {
 	SSL *server = NULL;
@@ -196,7 +196,9 @@ START_TEST(quic)
 END_TEST
 #endif
 
-/* Who hands the handshake's bytes over by callbacks, for QUIC, has no BIOs. */
+/*
+ * BoringSSL passes a QUIC handshake's bytes by callbacks, so there is no BIO.
+ */
 START_TEST(no_write_bio)
 {
 	SSL_CTX *ctx = prepared(TLS_method()), *plain = plain_ctx(false);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * State hangs on the SSL and dies with it: duplicated, cleared, freed at any
- * moment, its BIOs exchanged under our feet. Leaks are for the sanitizer's
- * build to find.
+ * The state of a connection belongs to its SSL and ends with it, when the SSL
+ * is duplicated, cleared or freed at any moment, or its BIOs are replaced. The
+ * sanitizer's build finds leaks.
  */
 #include "e2e_life.h"
 
@@ -17,7 +17,7 @@
 struct link life;
 struct file life_file;
 static struct link second;
-static uint64_t told;		/* of a full socket's stream */
+static uint64_t reported;	/* bytes of the stream that were reported */
 
 static void setup(void)
 {
@@ -55,17 +55,18 @@ void life_fill(struct link *l)
 {
 	ssize_t n = 0;
 
-	for (told = 0; n >= 0 && told < ALL; told += n > 0 ? (size_t)n : 0)
-		n = tlssf_send(l->ssl, life_file.fd, (off_t)told,
-			       (size_t)(ALL - told));
+	for (reported = 0; n >= 0 && reported < ALL;
+	     reported += n > 0 ? (size_t)n : 0)
+		n = tlssf_send(l->ssl, life_file.fd, (off_t)reported,
+			       (size_t)(ALL - reported));
 	ck_assert_int_eq(n, TLSSF_WANT_WRITE);
-	want_file(l, &life_file, 0, (size_t)told);
+	expect_file(l, &life_file, 0, (size_t)reported);
 }
 
 void life_send_rest(struct link *l)
 {
-	tell_read(l, ALL, 0, 0);
-	send_all(l, &life_file, told, (size_t)(ALL - told));
+	peer_do_read(l, ALL, 0, 0);
+	send_all(l, &life_file, reported, (size_t)(ALL - reported));
 	compare(l);
 }
 
@@ -77,13 +78,16 @@ START_TEST(free_at_once)
 	struct tlssf_status st;
 
 	link_open(&life, &conf);
-	get_status(&life, &st);		/* the first state */
+	get_status(&life, &st);		/* makes the state of the SSL */
 	ck_assert_int_eq(st.method, TLSSF_METHOD_AUTO);
 	link_close(&life);
 }
 END_TEST
 
-/* Even loops: with the socket full; odd: idle. The peer sees no clean end. */
+/*
+ * Even loops: the socket is full; odd loops: idle. The peer sees no
+ * close_notify.
+ */
 START_TEST(free_after_send)
 {
 	struct link_conf conf = { 0 };
@@ -97,14 +101,14 @@ START_TEST(free_after_send)
 	life.ssl = NULL;
 	close(life.fd);
 	life.fd = 0;
-	tell(&life, PEER_READ, PEER_ALL);
-	ck_assert_int_ne(hear(&life)->end, END_NOTIFY);
+	peer_do(&life, PEER_READ, PEER_ALL);
+	ck_assert_int_ne(get_report(&life)->end, END_NOTIFY);
 }
 END_TEST
 
 /*
- * The cap on what the process holds counts the living only: the second
- * connection waits while the first holds it all, and no longer.
+ * The limit max_buffered counts live connections only: the second connection
+ * waits as long as the first one holds all of it.
  */
 START_TEST(freed_is_not_counted)
 {
@@ -120,8 +124,11 @@ START_TEST(freed_is_not_counted)
 }
 END_TEST
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which has no SSL_dup() */
-/* A duplicate of a fresh SSL starts without state, one of a used SSL is it. */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL has no SSL_dup() */
+/*
+ * The duplicate of an unused SSL starts without state; SSL_dup() of a connected
+ * SSL returns the SSL itself.
+ */
 START_TEST(duplicate)
 {
 	struct link_conf conf = { .no_handshake = true };
@@ -145,7 +152,7 @@ START_TEST(duplicate)
 END_TEST
 #endif
 
-/* The same SSL on a new socket, to a new peer. */
+/* SSL_clear(), and a second connection of the same SSL on a new socket. */
 static void reuse(struct link *from, struct link *to, int way)
 {
 	struct link_conf conf = { .version = ways[way].version,
@@ -160,7 +167,7 @@ static void reuse(struct link *from, struct link *to, int way)
 	link_handshake(to);
 }
 
-/* After a clean end, with the socket full, or dead. */
+/* The first connection has ended cleanly, has failed, or its socket is full. */
 START_TEST(clear_and_reuse)
 {
 	unsigned int turns = 0;
@@ -172,8 +179,8 @@ START_TEST(clear_and_reuse)
 		life_send_rest(&life);
 		life_ends_well(&life);
 	} else if (_i % 3 == 1) {
-		tell(&life, PEER_RESET, 0);
-		hear(&life);
+		peer_do(&life, PEER_RESET, 0);
+		get_report(&life);
 		while (tlssf_shutdown(life.ssl) == TLSSF_WANT_WRITE &&
 		       pause_turn(&turns))
 			;
@@ -185,7 +192,7 @@ START_TEST(clear_and_reuse)
 }
 END_TEST
 
-/* ---- BIOs exchanged ---- */
+/* ---- BIOs replaced ---- */
 
 START_TEST(bio_replaced)
 {
@@ -202,7 +209,7 @@ START_TEST(bio_replaced)
 	} else if (_i % 3 == 1) {
 		wbio = BIO_new_socket(life.fd, BIO_NOCLOSE);
 		SSL_set_bio(life.ssl, wbio, wbio);
-	} else {	/* ours is taken out */
+	} else {	/* our bridge is removed */
 		ck_assert_int_eq(BIO_up_ref(below), 1);
 		SSL_set0_wbio(life.ssl, below);
 	}
@@ -211,8 +218,8 @@ START_TEST(bio_replaced)
 END_TEST
 
 /*
- * The same with sealed bytes waiting: they are gone with the BIO that held
- * them, so the stream must end there, with an error and no clean end.
+ * The same with encrypted bytes in the bridge. They are lost with it, so the
+ * stream must end there: with an error, and without close_notify.
  */
 START_TEST(bio_replaced_when_full)
 {
@@ -221,13 +228,13 @@ START_TEST(bio_replaced_when_full)
 
 	ck_assert(life_open_full(&life, _i, __func__));
 	ck_assert_int_eq(SSL_set_fd(life.ssl, life.fd), 1);
-	tell(&life, PEER_READ, PEER_ALL);
+	peer_do(&life, PEER_READ, PEER_ALL);
 	do {
-		n = tlssf_send(life.ssl, life_file.fd, (off_t)told,
-			       (size_t)(ALL - told));
+		n = tlssf_send(life.ssl, life_file.fd, (off_t)reported,
+			       (size_t)(ALL - reported));
 		if (n > 0)
-			told += (size_t)n;
-	} while (n != TLSSF_ERROR && told < ALL && pause_turn(&turns));
+			reported += (size_t)n;
+	} while (n != TLSSF_ERROR && reported < ALL && pause_turn(&turns));
 	ck_assert_int_eq(n, TLSSF_ERROR);
 	ck_assert_int_eq(tlssf_shutdown(life.ssl), TLSSF_ERROR);
 	link_close(&second);
@@ -235,14 +242,14 @@ START_TEST(bio_replaced_when_full)
 	life.ssl = NULL;
 	close(life.fd);
 	life.fd = 0;
-	hear(&life);
+	get_report(&life);
 	ck_assert_int_ne(life.report.end, END_NOTIFY);
 	ck_assert_int_ne(life.report.end, END_BROKEN);
-	ck_assert_uint_le(life.report.bytes, told);
+	ck_assert_uint_le(life.report.bytes, reported);
 }
 END_TEST
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which has no BIO that buffers */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL has no BIO that buffers */
 static void push(SSL *ssl, BIO *top)
 {
 	BIO *below = SSL_get_wbio(ssl);
@@ -252,7 +259,7 @@ static void push(SSL *ssl, BIO *top)
 	SSL_set0_wbio(ssl, BIO_push(top, below));
 }
 
-/* A buffering BIO above ours: what lies in it goes first. */
+/* A buffering BIO above the bridge: the bytes in it leave first. */
 START_TEST(buffer_above)
 {
 	struct link_conf conf = { .nonblocking = _i % 2 };
@@ -261,7 +268,7 @@ START_TEST(buffer_above)
 		return;
 	deliver(&life, &life_file, 1, 100000);
 	push(life.ssl, BIO_new(BIO_f_buffer()));
-	tell_read(&life, 6 + MIB + 5, 0, 0);
+	peer_do_read(&life, 6 + MIB + 5, 0, 0);
 	write_all(&life, "before", 6);
 	send_all(&life, &life_file, 7, MIB);
 	write_all(&life, "after", 5);
@@ -293,7 +300,7 @@ static void app_log(const SSL *ssl, const char *line)
 	count_line(0, line);
 }
 
-/* Set after ours, and calls it. */
+/* The application's key log callback, set after ours, calls ours. */
 static void app_log_above(const SSL *ssl, const char *line)
 {
 	count_line(1, line);
@@ -330,7 +337,7 @@ START_TEST(init_again)
 }
 END_TEST
 
-/* OpenSSL need not write a key log that nobody reads. */
+/* OpenSSL writes no key log if no callback needs it. */
 START_TEST(no_keylog)
 {
 	struct tlssf_options o = { .size = sizeof(o), .attach_late = 1,
@@ -363,7 +370,9 @@ static int on_name(SSL *ssl, int *alert, void *other)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* A virtual host: the SSL changes its context in the middle of things. */
+/*
+ * A virtual host: the servername callback gives the SSL another SSL_CTX.
+ */
 START_TEST(other_ctx_by_name)
 {
 	struct link_conf conf = { .version = ways[_i % 2].version,
@@ -397,7 +406,10 @@ int main(void)
 	add_ways(tc, buffer_above, 2);
 #endif
 	add_ways(tc, clear_and_reuse, 3);
-	/* elsewhere the kernel keeps the keys, and no BIO can undo that */
+	/*
+	 * elsewhere the kernel has the keys, and no change of BIOs can undo
+	 * that
+	 */
 	tcase_add_loop_test(tc, bio_replaced, 0, 3 * 2);
 	tcase_add_loop_test(tc, bio_replaced_when_full, 0, 2);
 	tcase_add_loop_test(tc, init_again, 0, 2);

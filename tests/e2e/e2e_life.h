@@ -5,16 +5,16 @@
 
 #include "util.h"
 
-extern struct link life;	/* zeroed before each test, closed after it */
+extern struct link life;	/* zeroed before and closed after each test */
 extern struct file life_file;	/* 4 MiB, shared by all tests */
 
-/* These bytes, then a clean end. */
+/* These bytes arrive, and then close_notify. */
 void life_ends_well(struct link *l);
 /* Send until the socket is full. */
 void life_fill(struct link *l);
-/* A link with small buffers and a stalled reader, filled. */
+/* Open a link with small buffers and a peer that does not read, and fill it. */
 bool life_open_full(struct link *l, int way, const char *test);
-/* The rest of 2 MiB to a reader that wakes up. */
+/* The peer reads; send the rest of 2 MiB. */
 void life_send_rest(struct link *l);
 void add_process_tests(TCase *tc);
 

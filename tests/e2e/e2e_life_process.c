@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Forks, threads, and libraries that come and go. */
+/* fork(), threads, and shared libraries that are loaded and unloaded. */
 #include "e2e_life.h"
 
 #include <dlfcn.h>
@@ -16,7 +16,7 @@
 
 /* ---- fork ---- */
 
-/* In the child: refused, whatever is asked, and freeing sends nothing. */
+/* In a forked child every call is refused, and SSL_free() sends nothing. */
 static int forked_child(void)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
@@ -48,7 +48,7 @@ static void run_child(int (*child)(void))
 	ck_assert_int_eq(WEXITSTATUS(status), 0);
 }
 
-/* Odd loops: with the socket full. */
+/* Odd loops: the socket is full. */
 START_TEST(forked)
 {
 	struct link_conf conf = { 0 };
@@ -71,7 +71,10 @@ static int sending_child(void)
 	return 0;
 }
 
-/* The process of the first use owns it, not that of the handshake. */
+/*
+ * The process of the first tlssf call owns the connection, not that of the
+ * handshake.
+ */
 START_TEST(handed_to_child)
 {
 	struct link_conf conf = { 0 };
@@ -135,7 +138,10 @@ static void run_thread(void *(*fn)(void *), void *arg)
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 
-/* What one thread left behind, its buffers included, another takes up. */
+/*
+ * A second thread continues a send of the first one, which has ended, and whose
+ * cached buffers are freed.
+ */
 START_TEST(next_thread)
 {
 	struct link_conf conf = { .nonblocking = true, .sndbuf = 16384,
@@ -151,7 +157,7 @@ END_TEST
 
 /* ---- libraries ---- */
 
-/* Another instance of the library that `symbol` is in, from a copy. */
+/* Load a second instance of the library that contains `symbol`, from a copy. */
 static void *open_copy(void *symbol)
 {
 	char path[64], buf[65536];
@@ -175,7 +181,7 @@ static void *open_copy(void *symbol)
 
 typedef ssize_t send_fn(SSL *, int, off_t, size_t);
 
-/* Unloaded while connections live: its callbacks must stay behind. */
+/* dlclose() while connections are open: the callbacks must stay loaded. */
 START_TEST(dlclose_while_alive)
 {
 	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
@@ -188,7 +194,7 @@ START_TEST(dlclose_while_alive)
 	ck_assert_ptr_ne((void *)(uintptr_t)send,
 			 (void *)(uintptr_t)tlssf_send);
 	link_open(&life, &conf);
-	want_file(&life, &life_file, 0, 10000);
+	expect_file(&life, &life_file, 0, 10000);
 	ck_assert_int_eq(send(life.ssl, life_file.fd, 0, 10000), 10000);
 	sync_peer(&life);
 	ck_assert_int_eq(dlclose(copy), 0);
@@ -199,7 +205,7 @@ START_TEST(dlclose_while_alive)
 }
 END_TEST
 
-/* A context of a libssl that we are not linked with: that of the copy. */
+/* An SSL_CTX of another libssl than the one that libtlssf is linked with. */
 START_TEST(second_libssl)
 {
 	void *copy = open_copy((void *)(uintptr_t)SSL_CTX_new);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The product: method x TLS version x cipher x blocking, or non-blocking with
- * small buffers and a slow reader x sizes x plain, or with header and trailer.
- * SSL_write before, between and after. All of it runs on the machine at hand;
- * a guest (TLSSF_GUEST) is slow and skips most of the large ones unless
+ * All combinations of method, TLS version, cipher, blocking socket or
+ * non-blocking one with small buffers and a slow reader, size, and with or
+ * without header and trailer; with SSL_write() before, between and after. A
+ * guest (TLSSF_GUEST) is slow and skips most of the large ones unless
  * TLSSF_FULL is set, see wanted().
  *
- * Rows of the kernel's methods need a kernel that has them: promised by
- * TLSSF_EXPECT and not in force is a failure, otherwise a skip.
+ * The rows of the kernel's methods need a kernel that has them. If TLSSF_EXPECT
+ * promises the feature and it is not in force, the row fails; else it is
+ * skipped.
  */
 #include "util.h"
 
@@ -16,10 +17,11 @@
 #include <unistd.h>
 
 #define BIG		(64 * MIB)
-#define ROOM		(2 * MIB)	/* for offsets, behind BIG */
+#define ROOM		(2 * MIB)	/* for offsets behind BIG */
 #define FOUR_GIB	(UINT64_C(1) << 32)
 #define SPARSE_FROM	(FOUR_GIB - 32 * KIB)
-#define POSITION	12345		/* of the fd: ours to keep */
+/* of the descriptor; libtlssf must not change it */
+#define POSITION	12345
 #define SNDBUF		8192
 #define RCVBUF		4096
 
@@ -49,7 +51,7 @@ struct row {
 
 static struct link l;
 static struct file file, sparse; /* shared by all tests */
-static unsigned int cells;	/* so far on this connection */
+static unsigned int cells;	/* run on this connection so far */
 static uint64_t sent;		/* by tlssf calls on this connection */
 
 static void setup(void)
@@ -79,17 +81,17 @@ static struct row row_of(int i)
 	return r;
 }
 
-/* The guest's budget. */
+/* A guest runs only a part of the rows. */
 static bool wanted(const struct row *r, size_t size, bool framed)
 {
 	bool first = r->version == TLS1_2_VERSION && r->cipher == ciphers;
 
 	if (!in_guest() || size <= 16385)
 		return true;
-	/* the same on every kernel: on this machine's own it runs in full */
+	/* user space is the same on every kernel, so the host runs these */
 	if (r->method == TLSSF_METHOD_USERSPACE && !first)
 		return false;
-	/* AUTO comes to one of the others */
+	/* AUTO chooses one of the other methods */
 	if (r->method == TLSSF_METHOD_AUTO && size > MIB + 1)
 		return false;
 	if (full_run())
@@ -115,14 +117,14 @@ static bool open_row(const struct row *r)
 	      kernel_can(r->version, r->cipher))
 		return true;
 	ck_assert_msg(expected_cipher(r->version, r->cipher) != 1,
-		      "%s: promised, but not in force", r->name);
+		      "%s: in TLSSF_EXPECT, but not in force", r->name);
 	skip_test("%s: kernel TLS is not in force", r->name);
 	return false;
 }
 
 /*
- * What must be in force on this row, on this kernel, with this library, once
- * enough was sent for a takeover to pay.
+ * The method that must be in force on this row, with this kernel and TLS
+ * library, once enough was sent to make a takeover worth it.
  */
 static int right_method(const struct row *r)
 {
@@ -157,9 +159,9 @@ static void check_reasons(const struct row *r, const struct tlssf_status *st,
 }
 
 /*
- * By the kernel's own word on this very socket: either it seals, and then its
- * sequence number is that of the records that the peer has decrypted (and the
- * Finished of TLS 1.2), or it does not seal at all.
+ * What the kernel reports for this socket. If it encrypts, its sequence number
+ * is the number of records that the peer has decrypted (plus the Finished of
+ * TLS 1.2). If not, it has no key at all.
  */
 static void check_kernel(const struct row *r, const struct tlssf_status *st)
 {
@@ -195,7 +197,7 @@ static void check_in_force(const struct row *r)
 	for (int m = 0; m < TLSSF_METHOD_COUNT; m++)
 		all += st.bytes[m];
 	ck_assert_uint_eq(all, sent);
-	if (right == TLSSF_METHOD_KTLS) {	/* begins in user space */
+	if (right == TLSSF_METHOD_KTLS) {	/* it starts in user space */
 		all -= st.bytes[TLSSF_METHOD_USERSPACE];
 		ck_assert_uint_lt(st.bytes[TLSSF_METHOD_USERSPACE],
 				  r->method == right ? 16384
@@ -215,9 +217,9 @@ static void start_reading(const struct row *r, uint64_t n)
 	bool big = n > 2 * MIB;
 
 	if (r->slow)
-		tell_read(&l, n, big ? 0 : 1000, big ? 10 : 20);
+		peer_do_read(&l, n, big ? 0 : 1000, big ? 10 : 20);
 	else
-		tell_read(&l, n, 0, 0);
+		peer_do_read(&l, n, 0, 0);
 }
 
 static void two_sends(const struct file *f, uint64_t off, size_t size)
@@ -236,9 +238,9 @@ static void one_job(const struct file *f, uint64_t off, size_t size)
 		.header = header, .header_len = sizeof(header),
 		.trailer = trailer, .trailer_len = sizeof(trailer) };
 
-	want_bytes(&l, header, sizeof(header));
-	want_file(&l, f, off, size);
-	want_bytes(&l, trailer, sizeof(trailer));
+	expect_bytes(&l, header, sizeof(header));
+	expect_file(&l, f, off, size);
+	expect_bytes(&l, trailer, sizeof(trailer));
 	job_all(&l, &job);
 	sent += sizeof(header) + sizeof(trailer);
 }
@@ -286,11 +288,12 @@ START_TEST(every_size)
 	if (!open_row(&r))
 		return;
 	for (size_t i = 0; i < 2 * COUNT(sizes); i++)
-		if (wanted(&r, sizes[i / 2], i % 2)) /* off: always odd */
+		/* with framing, the offset is odd */
+		if (wanted(&r, sizes[i / 2], i % 2))
 			transfer(&r, &file, 1 + 2 * 4099 * i, sizes[i / 2],
 				 i % 2);
 	check_in_force(&r);
-	/* across 4 GiB, and from beyond it */
+	/* a range that crosses 4 GiB, and one beyond */
 	for (int framed = 0; framed <= 1; framed++) {
 		transfer(&r, &sparse, FOUR_GIB - 7001, 20011, framed);
 		transfer(&r, &sparse, FOUR_GIB + 1, 70001, framed);
@@ -319,7 +322,10 @@ START_TEST(sixty_four_mib)
 }
 END_TEST
 
-/* A suite that no kernel offloads still delivers, and says why it is slow. */
+/*
+ * A cipher that no kernel supports: the data arrives, and the reason is
+ * reported.
+ */
 START_TEST(cipher_without_offload)
 {
 	struct link_conf conf = { .version = TLS1_2_VERSION,
@@ -340,8 +346,8 @@ START_TEST(cipher_without_offload)
 END_TEST
 
 /*
- * No set-up at all: any connected SSL works. Only the secrets of TLS 1.3 are
- * not to be had from OpenSSL then.
+ * Without tlssf_ctx_init() any connected SSL works. Only a takeover with TLS
+ * 1.3 and OpenSSL is impossible, since the secrets are missing.
  */
 START_TEST(without_ctx_init)
 {

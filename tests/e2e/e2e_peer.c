@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tests' own eyes: would the peer see what must never happen? And who is
- * linked with whom: one libssl in this process, plain OpenSSL in the peer's.
+ * Tests of the tests: the peer detects what must never happen. And a check of
+ * the linking: one libssl in this process, plain OpenSSL in the peer.
  */
 #include "util.h"
 
@@ -42,8 +42,8 @@ static void open_version(int version)
 /* ---- records inside records ---- */
 
 struct inside {
-	unsigned char head[HEADER];	/* of what is sent as data */
-	size_t len;			/* and how much that is */
+	unsigned char head[HEADER]; /* the first bytes that are sent as data */
+	size_t len;			/* of the data */
 	bool is_record;
 };
 
@@ -51,12 +51,13 @@ static const struct inside insides[] = {
 	{ { 23, 3, 3, 0, 100 }, HEADER + 100, true },
 	{ { 22, 3, 3, 0, 32 }, HEADER + 32, true },
 	{ { 21, 3, 3, 0, 19 }, HEADER + 19, true },
-	{ { 23, 3, 3, 64, 17 }, PLAIN_MAX, true },	/* cut at 16 KiB */
+	/* the record is longer than a full one */
+	{ { 23, 3, 3, 64, 17 }, PLAIN_MAX, true },
 	{ { 23, 3, 3, 0, 100 }, HEADER + 101, false },
 	{ { 23, 3, 3, 0, 100 }, HEADER + 99, false },
 	{ { 23, 3, 4, 0, 100 }, HEADER + 100, false },
 	{ { 24, 3, 3, 0, 100 }, HEADER + 100, false },
-	{ { 23, 3, 3, 80, 0 }, PLAIN_MAX, false },	/* longer than any */
+	{ { 23, 3, 3, 80, 0 }, PLAIN_MAX, false }, /* longer than any record */
 	{ { 23, 3, 3, 0, 0 }, HEADER, false },
 	{ { 'd', 'a', 't', 'a' }, 1000, false },
 	{ { 23 }, 1, false },
@@ -73,10 +74,10 @@ START_TEST(record_in_data)
 	memset(buf, 'x', sizeof(buf));
 	memcpy(buf, in->head, sizeof(in->head));
 	for (unsigned int i = 0; i < 4; i++) {
-		tell_read(&l, in->len, chunks[i], 0);
+		peer_do_read(&l, in->len, chunks[i], 0);
 		ck_assert_int_eq(SSL_write(l.ssl, buf, (int)in->len),
 				 (int)in->len);
-		hear(&l);
+		get_report(&l);
 		ck_assert_uint_eq(l.report.bytes, in->len);
 		ck_assert_uint_eq(l.report.records_in_data,
 				  in->is_record ? i + 1 : 0);
@@ -84,15 +85,15 @@ START_TEST(record_in_data)
 }
 END_TEST
 
-/* Two of them in one; the second by its header only. */
+/* Two records in one; of the second only the header is complete. */
 START_TEST(records_in_data)
 {
 	unsigned char buf[100] = { 23, 3, 3, 0, 30, [35] = 23, 3, 3, 0, 60 };
 
 	open_version(TLS1_3_VERSION);
-	tell_read(&l, sizeof(buf), 0, 0);
+	peer_do_read(&l, sizeof(buf), 0, 0);
 	ck_assert_int_eq(SSL_write(l.ssl, buf, sizeof(buf)), sizeof(buf));
-	ck_assert_uint_eq(hear(&l)->records_in_data, 1);
+	ck_assert_uint_eq(get_report(&l)->records_in_data, 1);
 }
 END_TEST
 
@@ -104,15 +105,15 @@ START_TEST(plaintext)
 				   "a record that nobody has sealed";
 
 	open_version(_i ? TLS1_3_VERSION : TLS1_2_VERSION);
-	tell(&l, PEER_READ, PEER_ALL);
+	peer_do(&l, PEER_READ, PEER_ALL);
 	ck_assert_int_gt(send(l.fd, bare, HEADER + 0x30, MSG_NOSIGNAL), 0);
-	hear(&l);
+	get_report(&l);
 	ck_assert_uint_eq(l.report.markers, 1);
 	ck_assert_int_eq(l.report.end, END_BROKEN);
 }
 END_TEST
 
-/* A BIO that remembers what it has passed on. */
+/* A BIO that records what it has passed on. */
 static unsigned char tape[1024];
 static size_t tape_len;
 
@@ -152,8 +153,8 @@ static void push_tape(BIO_METHOD *m)
 }
 
 /*
- * The same record twice: an explicit nonce is seen to repeat, an implicit one
- * does not open.
+ * The same record twice. The peer detects that an explicit nonce repeats; with
+ * an implicit nonce the record cannot be decrypted.
  */
 START_TEST(repetition)
 {
@@ -162,11 +163,11 @@ START_TEST(repetition)
 
 	open_version(_i ? TLS1_3_VERSION : TLS1_2_VERSION);
 	push_tape(m);
-	tell(&l, PEER_READ, PEER_ALL);
+	peer_do(&l, PEER_READ, PEER_ALL);
 	ck_assert_int_eq(SSL_write(l.ssl, "twice", 5), 5);
 	ck_assert_int_eq(send(l.fd, tape, tape_len, MSG_NOSIGNAL),
 			 (ssize_t)tape_len);
-	hear(&l);
+	get_report(&l);
 	ck_assert_int_eq(l.report.end, END_BROKEN);
 	ck_assert_int_eq(l.report.alert_out, BAD_RECORD_MAC);
 	ck_assert_uint_eq(l.report.nonce_repeats, _i ? 0 : 1);
@@ -186,7 +187,10 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 	return 0;
 }
 
-/* The client meets the tickets while it waits for an answer to its upload. */
+/*
+ * The client reads the session tickets while it waits for the answer to its
+ * upload.
+ */
 START_TEST(peer_is_server)
 {
 	static const int tickets[] = { 0, 2, 5 };
@@ -204,9 +208,9 @@ START_TEST(peer_is_server)
 	link_open(&l, &conf);
 	SSL_CTX_free(conf.ctx);
 	deliver(&l, &file, 1, 100 * KIB - 1);
-	tell(&l, PEER_WRITE, sizeof(buf));
+	peer_do(&l, PEER_WRITE, sizeof(buf));
 	ck_assert_int_eq(SSL_read(l.ssl, buf, sizeof(buf)), sizeof(buf));
-	hear(&l);
+	get_report(&l);
 	ck_assert_uint_eq(sessions, (unsigned int)tickets[_i]);
 	shutdown_all(&l);
 	expect_end(&l, END_NOTIFY);
@@ -214,9 +218,9 @@ START_TEST(peer_is_server)
 }
 END_TEST
 
-/* ---- the peer comes back ---- */
+/* ---- resumption ---- */
 
-/* TLS 1.2 and 1.3, a context that both connections share. */
+/* TLS 1.2 and 1.3, with one SSL_CTX for both connections. */
 START_TEST(resumption)
 {
 	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
@@ -225,7 +229,7 @@ START_TEST(resumption)
 	conf.ctx = test_ctx(&conf);
 	link_open(&l, &conf);
 	ck_assert(!l.report.resumed);
-	/* tickets come with the first data, at the latest */
+	/* tickets come with the first data at the latest */
 	write_all(&l, "first", 5);
 	sync_peer(&l);
 	link_close(&l);
@@ -251,7 +255,9 @@ static void allow_early_data(SSL_CTX *ctx)
 #endif
 }
 
-/* The early data, and tlssf_send() while the handshake is unfinished. */
+/*
+ * Read the early data; tlssf_send() before the handshake is complete must fail.
+ */
 static void read_early_data(const struct file *file)
 {
 	char buf[EARLY + 1];
@@ -279,16 +285,19 @@ static void read_early_data(const struct file *file)
 #endif
 }
 
-/* BoringSSL's server completes it only while reading what comes next. */
+/*
+ * BoringSSL's server completes the handshake only when it reads the data that
+ * follows.
+ */
 static void finish_handshake(void)
 {
 #ifdef OPENSSL_IS_BORINGSSL
 	char byte;
 
-	ck_assert_int_eq(hear(&l)->result, 0);
-	tell(&l, PEER_WRITE, 1);
+	ck_assert_int_eq(get_report(&l)->result, 0);
+	peer_do(&l, PEER_WRITE, 1);
 	ck_assert_int_eq(SSL_read(l.ssl, &byte, 1), 1);
-	ck_assert_int_eq(hear(&l)->result, 0);
+	ck_assert_int_eq(get_report(&l)->result, 0);
 #else
 	link_handshake(&l);
 #endif
@@ -309,7 +318,7 @@ START_TEST(early_data)
 	}
 	file_make(&file, MIB);
 	deliver(&l, &file, 0, 1000);
-	shutdown_all(&l);	/* or OpenSSL forgets the session */
+	shutdown_all(&l);	/* or OpenSSL does not keep the session */
 	link_close(&l);
 	conf.peer.resume = conf.no_handshake = true;
 	conf.peer.early = EARLY;
@@ -329,7 +338,7 @@ END_TEST
 /* ---- who is linked with whom ---- */
 
 #ifdef OPENSSL_IS_BORINGSSL
-#define LIBSSL	"libssl.so.0"	/* OpenSSL's has a number from 3 on */
+#define LIBSSL	"libssl.so.0"	/* OpenSSL's has a version number from 3 on */
 #define SPEAKS	"BoringSSL"
 #else
 #define LIBSSL	"libssl.so."
@@ -376,7 +385,8 @@ START_TEST(plain_peer)
 	maps = fopen(path, "r");
 	ck_assert_ptr_nonnull(maps);
 	while (fgets(line, sizeof(line), maps)) {
-		const char *name = strrchr(line, '/');	/* of the file */
+		/* file name without the path */
+		const char *name = strrchr(line, '/');
 
 		if (!name)
 			continue;
@@ -396,7 +406,7 @@ int main(void)
 
 	warm_up();
 	tcase_add_checked_fixture(tc, setup, teardown);
-	/* in a guest a few of each: no kernel changes the peer's eyes */
+	/* in a guest a few of each: they do not depend on the kernel */
 	tcase_add_loop_test(tc, record_in_data, 0, in_guest() ? 2
 						  : 2 * N_INSIDES);
 	tcase_add_test(tc, records_in_data);

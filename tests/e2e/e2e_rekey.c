@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * KeyUpdate, RFC 8446 section 4.6.3, from either side and at any time. Where
- * library and kernel follow it, and in user space always, every byte arrives.
- * Where they cannot, the connection ends with a fatal alert and the reason
- * `rekey`: never with data under a wrong key, never as if it were complete.
+ * KeyUpdate (RFC 8446, 4.6.3), from either side and at any time. In user space,
+ * and where library and kernel can rekey, every byte arrives. Where they
+ * cannot, the connection ends with a fatal alert and the reason `rekey`: no
+ * data is sent under a wrong key, and a truncated stream never looks complete.
  */
 #include "e2e_rekey.h"
 
@@ -15,13 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BUFFER		65536	/* so that we do not run far ahead */
+#define BUFFER		65536	/* small, so that few bytes are in flight */
 #define SLOW_SNDBUF	8192
 #define SLOW_RCVBUF	4096
 #define DOWNLOAD	(4 * MIB)
 #define LARGE_DOWNLOAD	(64 * MIB)	/* with TLSSF_FULL */
 #define INTERLEAVED	(3 * MIB)
-#define HEADER		300	/* bytes of the file, sent from memory */
+/* bytes that are sent from memory, before the file */
+#define HEADER		300
 
 struct link rekey;
 struct file rekey_file;
@@ -52,7 +53,7 @@ static bool is_blocking(void)
 	return !(fcntl(rekey.fd, F_GETFL) & O_NONBLOCK);
 }
 
-/* The socket may be blocking: there is nothing to wait for. */
+/* The socket may be blocking, and there may be nothing to read. */
 void rekey_read(void)
 {
 	bool blocking = is_blocking();
@@ -74,7 +75,9 @@ static void wait_readable(void)
 	ck_assert_int_eq(poll(&pfd, 1, HANG_MS), 1);
 }
 
-/* Blocking calls are short ones, with time to read between them. */
+/*
+ * On a blocking socket each call sends little, so that we can read in between.
+ */
 ssize_t rekey_download(uint64_t done)
 {
 	bool blocking = is_blocking();
@@ -95,16 +98,19 @@ ssize_t rekey_download(uint64_t done)
 	return n;
 }
 
-/* The peer reads all there is, with REQUESTS for new keys in `total` bytes. */
-static void tell_reader(uint64_t total, size_t chunk)
+/*
+ * The peer reads everything, and requests new keys REQUESTS times in `total`
+ * bytes.
+ */
+static void request_updates(uint64_t total, size_t chunk)
 {
 	struct peer_command c = { .op = PEER_READ, .n = PEER_ALL,
 		.chunk = chunk, .update_every = total / REQUESTS };
 
-	ck_assert_int_eq(peer_tell(&rekey.peer, &c), 0);
+	ck_assert_int_eq(peer_send(&rekey.peer, &c), 0);
 }
 
-/* What came is the beginning of the file. */
+/* What arrived is the beginning of the file. */
 static void check_prefix(void)
 {
 	const struct peer_report *r = &rekey.report;
@@ -122,7 +128,7 @@ static void check_prefix(void)
 static void dead_of(int reason, ssize_t n)
 {
 	for (int i = 0; i < 4; i++) {
-		/* the alert goes out first */
+		/* the alert must leave first */
 		while (n == TLSSF_WANT_WRITE) {
 			wait_writable(&rekey);
 			n = tlssf_send(rekey.ssl, rekey_file.fd, 0, 1);
@@ -135,11 +141,11 @@ static void dead_of(int reason, ssize_t n)
 	ck_assert_int_le(SSL_write(rekey.ssl, "x", 1), 0);
 }
 
-/* A fatal alert that the peer could read: its own key was never wrong. */
+/* The peer could decrypt the fatal alert: the key was right. */
 void rekey_expect_alert(ssize_t n, int reason)
 {
 	dead_of(reason, n);
-	hear(&rekey);
+	get_report(&rekey);
 	check_prefix();
 	ck_assert_int_eq(rekey.report.end, END_ALERT);
 	ck_assert_int_eq(rekey.report.alert_in, SSL_AD_INTERNAL_ERROR);
@@ -152,14 +158,14 @@ void rekey_expect_all(ssize_t n)
 
 	ck_assert_msg(n >= 0, "%zd: %s", n, tlssf_strerror(rekey.ssl));
 	shutdown_all(&rekey);
-	hear(&rekey);
+	get_report(&rekey);
 	check_prefix();
 	ck_assert_uint_eq(rekey.report.bytes, rekey_size);
 	ck_assert_int_eq(rekey.report.end, END_NOTIFY);
 	get_status(&rekey, &st);
 	if (!st.kernel_tx)
 		return;
-	/* an answer to the first request may go before a takeover */
+	/* the answer to the first request may leave before a takeover */
 	ck_assert_uint_le(st.rekeys, rekey.report.updates);
 	ck_assert_uint_ge(st.rekeys + (st.method == TLSSF_METHOD_KTLS),
 			  rekey.report.updates);
@@ -175,7 +181,7 @@ static void expect(int method, ssize_t n)
 	ck_assert_uint_ge(rekey.report.updates, REQUESTS / 4);
 }
 
-/* ---- the peer asks during a download ---- */
+/* ---- the peer requests a KeyUpdate during a download ---- */
 
 struct link_conf rekey_conf(void)
 {
@@ -184,7 +190,7 @@ struct link_conf rekey_conf(void)
 		.version = TLS1_3_VERSION };
 }
 
-/* Non-blocking with a quick reader and with a slow one, or blocking. */
+/* Non-blocking with a fast or a slow reader, or blocking. */
 enum { QUICK, SLOW, BLOCKING, N_PACES };
 
 static struct link_conf pace_conf(int pace)
@@ -207,7 +213,7 @@ START_TEST(requested)
 	conf.client = _i / N_PACES % 2;
 	if (!link_open_way(&rekey, way, &conf, __func__))
 		return;
-	tell_reader(rekey_size, _i % N_PACES == SLOW ? SLOW_RCVBUF : 0);
+	request_updates(rekey_size, _i % N_PACES == SLOW ? SLOW_RCVBUF : 0);
 	expect(ways[way].method, rekey_download(0));
 }
 END_TEST
@@ -219,12 +225,12 @@ START_TEST(requested_in_large)
 	rekey_size = LARGE_DOWNLOAD;
 	if (!link_open_way(&rekey, _i, &conf, __func__))
 		return;
-	tell_reader(rekey_size, 0);
+	request_updates(rekey_size, 0);
 	expect(ways[_i].method, rekey_download(0));
 }
 END_TEST
 
-/* The header, the file and the trailer of one job. */
+/* Requests while the header, the file and the trailer of one job are sent. */
 START_TEST(requested_in_job)
 {
 	struct link_conf conf = rekey_conf();
@@ -237,7 +243,7 @@ START_TEST(requested_in_job)
 
 	if (!link_open_way(&rekey, _i, &conf, __func__))
 		return;
-	tell_reader(rekey_size, 0);
+	request_updates(rekey_size, 0);
 	while ((n = tlssf_send_job(rekey.ssl, &job)) == TLSSF_WANT_WRITE) {
 		wait_writable(&rekey);
 		rekey_read();
@@ -247,9 +253,9 @@ START_TEST(requested_in_job)
 END_TEST
 
 /*
- * With the policy that asks for it, AUTO never ends in that way, whoever has
- * switched OpenSSL's kernel TLS on (last loop); by default it does where the
- * kernel cannot follow.
+ * With TLSSF_KEY_UPDATE_USERSPACE, AUTO never ends in that way, even if the
+ * application has enabled OpenSSL's kernel TLS (last loop). By default it does,
+ * where the kernel cannot rekey.
  */
 START_TEST(requested_auto)
 {
@@ -264,7 +270,7 @@ START_TEST(requested_auto)
 		conf.options = SSL_OP_ENABLE_KTLS;
 #endif
 	link_open(&rekey, &conf);
-	tell_reader(rekey_size, 0);
+	request_updates(rekey_size, 0);
 	n = rekey_download(0);
 	get_status(&rekey, &st);
 	if (conf.key_update == TLSSF_KEY_UPDATE_END) {
@@ -279,7 +285,10 @@ START_TEST(requested_auto)
 }
 END_TEST
 
-/* By name, and with that policy: impossible, and the connection is usable. */
+/*
+ * The method is named, and that option forbids it: the call fails, and the
+ * connection stays usable.
+ */
 START_TEST(policy_forbids)
 {
 	struct link_conf conf = rekey_conf();
@@ -301,7 +310,10 @@ START_TEST(policy_forbids)
 END_TEST
 
 #ifndef OPENSSL_IS_BORINGSSL
-/* The application switched kernel TLS on itself; even loops: no ctx_init. */
+/*
+ * The application has enabled kernel TLS itself. Even loops: without
+ * tlssf_ctx_init().
+ */
 START_TEST(application_option)
 {
 	struct link_conf conf = rekey_conf();
@@ -315,15 +327,15 @@ START_TEST(application_option)
 		skip_test("application_option: kernel TLS is not in force");
 		return;
 	}
-	tell_reader(rekey_size, 0);
+	request_updates(rekey_size, 0);
 	expect(TLSSF_METHOD_SSL_SENDFILE, rekey_download(0));
 }
 END_TEST
 #endif
 
 /*
- * Answers wait for their turn in a full socket, and the application's own
- * SSL_write() finds them there.
+ * The answers to KeyUpdates wait since the socket is full; the application's
+ * own SSL_write() sends them.
  */
 START_TEST(interleaved)
 {
@@ -332,11 +344,11 @@ START_TEST(interleaved)
 	if (!link_open_way(&rekey, _i, &conf, __func__))
 		return;
 	if (rekey_breaks(conf.method)) {
-		skip_test("interleaved, %s: ends at the first, see requested",
+		skip_test("interleaved, %s: the first KeyUpdate ends it",
 			  ways[_i].name);
 		return;
 	}
-	tell_reader(INTERLEAVED, 0);
+	request_updates(INTERLEAVED, 0);
 	for (uint64_t off = 1; off < INTERLEAVED; off += 30007) {
 		send_all(&rekey, &rekey_file, off, 10007);
 		write_all(&rekey, rekey_file.map + off, 20011);
@@ -349,19 +361,19 @@ START_TEST(interleaved)
 }
 END_TEST
 
-/* ---- before the first call, and in the middle of an SSL_write ---- */
+/* ---- before the first tlssf call, and during an SSL_write() ---- */
 
 void rekey_peer_update(int type)
 {
-	tell(&rekey, PEER_KEY_UPDATE, (uint64_t)type);
-	ck_assert_int_eq(hear(&rekey)->result, 0);
+	peer_do(&rekey, PEER_KEY_UPDATE, (uint64_t)type);
+	ck_assert_int_eq(get_report(&rekey)->result, 0);
 	wait_readable();
 	rekey_read();
 }
 
 /*
- * The bridge is there from the handshake on. A method that takes over starts
- * with the key that is in use then.
+ * The bridge is attached from the handshake on. A takeover starts with the key
+ * that is in use then.
  */
 START_TEST(before_first_call)
 {
@@ -372,7 +384,7 @@ START_TEST(before_first_call)
 	rekey_peer_update(SSL_KEY_UPDATE_REQUESTED);
 	if (rekey_breaks(conf.method) &&
 	    conf.method == TLSSF_METHOD_SSL_SENDFILE) {
-		tell(&rekey, PEER_READ, PEER_ALL);
+		peer_do(&rekey, PEER_READ, PEER_ALL);
 		rekey_expect_alert(rekey_download(0), TLSSF_REASON_REKEY);
 		ck_assert_uint_eq(rekey.report.bytes, 0);
 		return;
@@ -385,8 +397,8 @@ START_TEST(before_first_call)
 END_TEST
 
 /*
- * An update that wants no answer concerns only the peer's direction; which
- * OpenSSL 3.2 and later gives to the kernel, too.
+ * A KeyUpdate that requests no answer changes only the peer's write key.
+ * OpenSSL 3.2 and later gives that direction to the kernel, too.
  */
 START_TEST(not_requested)
 {
@@ -399,10 +411,10 @@ START_TEST(not_requested)
 	rekey_peer_update(SSL_KEY_UPDATE_NOT_REQUESTED);
 	if (conf.method == TLSSF_METHOD_SSL_SENDFILE && !kernel_rekeys() &&
 	    OpenSSL_version_num() >= 0x30200000L) {
-		tell(&rekey, PEER_READ, PEER_ALL);
+		peer_do(&rekey, PEER_READ, PEER_ALL);
 		dead_of(TLSSF_REASON_REKEY,
 			tlssf_send(rekey.ssl, rekey_file.fd, 0, 1));
-		ck_assert_int_eq(hear(&rekey)->end, END_ALERT);
+		ck_assert_int_eq(get_report(&rekey)->end, END_ALERT);
 		return;
 	}
 	deliver(&rekey, &rekey_file, 1, MIB);
@@ -412,7 +424,7 @@ START_TEST(not_requested)
 }
 END_TEST
 
-/* An SSL_write that the socket has stopped: OpenSSL answers after it. */
+/* The socket stops an SSL_write(): OpenSSL answers a KeyUpdate after it. */
 START_TEST(in_ssl_write)
 {
 	struct link_conf conf = pace_conf(SLOW);
@@ -426,7 +438,7 @@ START_TEST(in_ssl_write)
 			 (ssize_t)begun);
 	ck_assert_int_le(SSL_write(rekey.ssl, rest, len), 0);
 	rekey_peer_update(SSL_KEY_UPDATE_REQUESTED);
-	tell(&rekey, PEER_READ, PEER_ALL);
+	peer_do(&rekey, PEER_READ, PEER_ALL);
 	for (;;) {
 		ERR_clear_error();
 		n = SSL_write(rekey.ssl, rest, len);
@@ -435,7 +447,7 @@ START_TEST(in_ssl_write)
 			break;
 		wait_writable(&rekey);
 	}
-	/* for AUTO it came before anything was taken over */
+	/* with AUTO the KeyUpdate came before the takeover */
 	if (conf.method != TLSSF_METHOD_AUTO && rekey_breaks(conf.method)) {
 		rekey_expect_alert(rekey_download(half), TLSSF_REASON_REKEY);
 		return;
@@ -446,7 +458,7 @@ START_TEST(in_ssl_write)
 }
 END_TEST
 
-/* Of each two ways the second is TLS 1.3. */
+/* Ways come in pairs; the second of each is TLS 1.3. */
 static void add_tests(TCase *tc)
 {
 	for (int way = first_way() + 1; way < end_of_ways(); way += 2) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* KeyUpdates of our own side: the application's wish, and the key's limit. */
+/*
+ * KeyUpdates of our own side: requested by the application, or due to the limit
+ * of a key.
+ */
 #include "e2e_rekey.h"
 
 #include <errno.h>
@@ -10,8 +13,8 @@
 #define FULL_RECORD	16384u
 
 /*
- * Many times, every second one asking for the peer's new key, too. Odd loops
- * leave the sending of the message to the next tlssf_send.
+ * Many KeyUpdates; every second one requests one of the peer, too. In odd loops
+ * the next tlssf_send() sends the message.
  */
 START_TEST(own_updates)
 {
@@ -21,7 +24,7 @@ START_TEST(own_updates)
 	if (!link_open_way(&rekey, _i / 2, &conf, __func__))
 		return;
 	deliver(&rekey, &rekey_file, 1, TAKEOVER_PAYS);
-	tell(&rekey, PEER_READ, PEER_ALL);
+	peer_do(&rekey, PEER_READ, PEER_ALL);
 	for (int i = 0; i < MANY; i++) {
 		ck_assert_int_eq(SSL_key_update(rekey.ssl, i % 2
 					? SSL_KEY_UPDATE_REQUESTED
@@ -56,8 +59,8 @@ static void check_key(void)
 		ck_assert_uint_le(seq, KEY_RECORDS);
 }
 
-/* All the file, or until the key is spent. */
-static ssize_t send_looking(void)
+/* Send all of the file, or until the key has reached its limit. */
+static ssize_t send_and_check_key(void)
 {
 	uint64_t done = 0;
 	ssize_t n = 0;
@@ -84,18 +87,20 @@ static bool open_with_limit(int way, const char *test)
 	return link_open_way(&rekey, way, &conf, test);
 }
 
-/* A new key in time, or an honest end. */
+/*
+ * There is a KeyUpdate before the limit, or the connection ends with an alert.
+ */
 START_TEST(key_limit)
 {
 	ssize_t n;
 
 	if (!open_with_limit(_i, __func__))
 		return;
-	tell(&rekey, PEER_READ, PEER_ALL);
-	n = send_looking();
+	peer_do(&rekey, PEER_READ, PEER_ALL);
+	n = send_and_check_key();
 	if (rekey_breaks(ways[_i].method)) {
 		rekey_expect_alert(n, TLSSF_REASON_KEY_LIMIT);
-		/* kernels fill half of each record at least */
+		/* kernels fill each record at least by half */
 		ck_assert_uint_ge(rekey.report.bytes,
 				  KEY_RECORDS / 2 * FULL_RECORD / 2);
 		return;
@@ -103,13 +108,13 @@ START_TEST(key_limit)
 	rekey_expect_all(n);
 	ck_assert_uint_ge(rekey.report.updates,
 			  rekey_size / FULL_RECORD / KEY_RECORDS);
-	/* nor for each record */
+	/* there is no KeyUpdate for each single record */
 	ck_assert_uint_le(rekey.report.updates,
 			  rekey_size / FULL_RECORD / 2);
 }
 END_TEST
 
-/* The application's own records count, too. */
+/* The records of the application's SSL_write() count as well. */
 START_TEST(key_limit_by_ssl_write)
 {
 	bool failed = false;
@@ -117,12 +122,12 @@ START_TEST(key_limit_by_ssl_write)
 	if (!open_with_limit(_i, __func__))
 		return;
 	deliver(&rekey, &rekey_file, 1, TAKEOVER_PAYS);
-	tell(&rekey, PEER_READ, PEER_ALL);
+	peer_do(&rekey, PEER_READ, PEER_ALL);
 	for (int i = 0; i < 3 * KEY_RECORDS && !failed; i++) {
 		failed = SSL_write(rekey.ssl, "one record", 10) != 10;
 		check_key();
 		if (!failed)
-			want_bytes(&rekey, "one record", 10);
+			expect_bytes(&rekey, "one record", 10);
 	}
 	ck_assert_int_eq(failed, rekey_breaks(ways[_i].method));
 	if (failed) {
@@ -145,10 +150,11 @@ void add_own_tests(TCase *tc)
 {
 	for (int way = first_way() + 1; way < end_of_ways(); way += 2) {
 		tcase_add_loop_test(tc, own_updates, 2 * way, 2 * way + 2);
-		if (way < KERNEL_WAYS)	/* the library's affair */
+		/* the library's own kernel TLS has no limit */
+		if (way < KERNEL_WAYS)
 			continue;
 		tcase_add_loop_test(tc, key_limit, way, way + 1);
-		/* OpenSSL's own records, in OpenSSL's own kernel TLS */
+		/* OpenSSL's own records, encrypted by OpenSSL's kernel TLS */
 		if (ways[way].method != TLSSF_METHOD_SSL_SENDFILE)
 			tcase_add_loop_test(tc, key_limit_by_ssl_write, way,
 					    way + 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking the keys over in the middle of a connection, whatever was before:
- * tickets, resumption, early data, records of the application's own, key
- * updates. Where the kernel takes keys, it gets them; elsewhere AUTO keeps
- * them, and all of this is tried on that.
+ * Takeovers in the middle of a connection, after tickets, resumption, early
+ * data, records of the application and KeyUpdates. Where the kernel can
+ * encrypt, it gets the keys; elsewhere AUTO encrypts in user space with them,
+ * and the same tests run on that.
  */
 #include "e2e_takeover.h"
 
@@ -16,7 +16,8 @@
 
 #define ENOUGH		(TAKEOVER_PAYS + 1001)
 #define EARLY		5000	/* bytes of early data */
-#define SEARCHED	4096	/* sequence numbers, and generations of keys */
+/* how many sequence numbers, and key generations, are tried */
+#define SEARCHED	4096
 #define GENERATIONS	16
 
 const int versions[N_VERSIONS] = { TLS1_2_VERSION, TLS1_3_VERSION };
@@ -48,7 +49,9 @@ struct link_conf tk_conf(int version)
 					     : TLSSF_METHOD_AUTO };
 }
 
-/* By the kernel's own word, and by what the peer has decrypted. */
+/*
+ * Compare with what the kernel reports, and with what the peer has decrypted.
+ */
 static void check_taken(struct link *l)
 {
 	int version = SSL_version(l->ssl);
@@ -68,9 +71,9 @@ static void check_taken(struct link *l)
 	}
 }
 
-void tk_take(struct link *l)
+void tk_take_over(struct link *l)
 {
-	tell_read(l, l->bytes + ENOUGH, 0, 0);
+	peer_do_read(l, l->bytes + ENOUGH, 0, 0);
 	send_all(l, &tk_file, 1, ENOUGH);
 	flush_all(l);
 	compare(l);
@@ -93,7 +96,7 @@ void tk_refused(struct link *l, int reason)
 	for (int i = 0; i < 3 && n >= 0; i++) {
 		n = tlssf_send(l->ssl, tk_file.fd, 1, ENOUGH);
 		if (n > 0)
-			want_file(l, &tk_file, 1, (size_t)n);
+			expect_file(l, &tk_file, 1, (size_t)n);
 	}
 	assert_failed(l, n, EOPNOTSUPP, reason, false);
 	sync_peer(l);
@@ -105,12 +108,12 @@ void tk_ends_well(struct link *l)
 		.header = "header", .header_len = 6, .off = 3,
 		.file_len = 70001, .trailer = "trailer", .trailer_len = 7 };
 
-	tell_read(l, l->bytes + 7 + 30001 + 6 + 70001 + 7 + 20000, 0, 0);
+	peer_do_read(l, l->bytes + 7 + 30001 + 6 + 70001 + 7 + 20000, 0, 0);
 	write_all(l, "between", 7);
 	send_all(l, &tk_file, 4097, 30001);
-	want_bytes(l, job.header, job.header_len);
-	want_file(l, &tk_file, 3, 70001);
-	want_bytes(l, job.trailer, job.trailer_len);
+	expect_bytes(l, job.header, job.header_len);
+	expect_file(l, &tk_file, 3, 70001);
+	expect_bytes(l, job.trailer, job.trailer_len);
 	job_all(l, &job);
 	write_all(l, tk_file.map, 20000);
 	flush_all(l);
@@ -121,10 +124,10 @@ void tk_ends_well(struct link *l)
 }
 
 /*
- * Straight to the socket, SSL_write may say that it has sent: a kernel that
- * seals takes bytes for a direction that was shut.
+ * SSL_write() may succeed if it writes to the socket directly: kernel TLS
+ * accepts bytes for a direction that was shut down.
  */
-void tk_is_cut(struct link *l)
+void tk_ends_truncated(struct link *l)
 {
 	ERR_clear_error();
 	SSL_write(l->ssl, MARKER, MARKER_LEN);
@@ -139,11 +142,11 @@ void tk_is_cut(struct link *l)
 	ck_assert_int_ne(l->report.alert_out, SSL_AD_BAD_RECORD_MAC);
 }
 
-/* ---- what the library has sent before ---- */
+/* ---- what the TLS library has sent before ---- */
 
 static const int ticket_numbers[] = { 0, 1, 2, 5 };
 
-/* TLS 1.2 has one or none, and before the Finished. */
+/* TLS 1.2 has at most one ticket, which comes before the Finished. */
 START_TEST(tickets)
 {
 	struct link_conf conf = tk_conf(versions[_i % 2]);
@@ -154,12 +157,12 @@ START_TEST(tickets)
 	else if (number == 0)
 		conf.options = SSL_OP_NO_TICKET;
 	link_open(&tk, &conf);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
 
-/* By ticket, or by an identifier in the server's cache. */
+/* With a ticket, or with a session ID from the server's cache. */
 #ifdef OPENSSL_IS_BORINGSSL
 #define RESUMPTIONS	3	/* TLS 1.3 by ticket only */
 #else
@@ -177,7 +180,7 @@ START_TEST(resumed)
 	for (int i = 0; i < 3; i++) {
 		link_open(&tk, &conf);
 		ck_assert_int_eq(tk.report.resumed, i > 0);
-		tk_take(&tk);
+		tk_take_over(&tk);
 		tk_ends_well(&tk);
 		link_close(&tk);
 		conf.peer.resume = true;
@@ -186,8 +189,8 @@ START_TEST(resumed)
 }
 END_TEST
 
-#ifndef OPENSSL_IS_BORINGSSL	/* for 0-RTT there see e2e_peer */
-/* The server's side: what came early, and an answer before the Finished. */
+#ifndef OPENSSL_IS_BORINGSSL	/* e2e_peer tests 0-RTT with BoringSSL */
+/* The server reads the early data, and answers before the client's Finished. */
 static void accept_early(void)
 {
 	char buf[EARLY];
@@ -201,7 +204,7 @@ static void accept_early(void)
 		if (r == SSL_READ_EARLY_DATA_SUCCESS && all == EARLY) {
 			ck_assert_int_eq(SSL_write_early_data(tk.ssl, "half",
 							      4, &n), 1);
-			want_bytes(&tk, "half", 4);
+			expect_bytes(&tk, "half", 4);
 			assert_failed(&tk, tlssf_send(tk.ssl, tk_file.fd, 0,
 						      1),
 				      EINVAL, TLSSF_REASON_HANDSHAKE, false);
@@ -210,7 +213,7 @@ static void accept_early(void)
 	ck_assert_uint_eq(all, EARLY);
 }
 
-/* Accepted 0-RTT data, and half-RTT data under the same key as ours. */
+/* Accepted 0-RTT data; the server's answer uses the same key as later data. */
 START_TEST(early_data)
 {
 	struct link_conf conf = tk_conf(TLS1_3_VERSION);
@@ -218,8 +221,8 @@ START_TEST(early_data)
 	conf.ctx = test_ctx(&conf);
 	SSL_CTX_set_max_early_data(conf.ctx, 16384);
 	link_open(&tk, &conf);
-	tk_take(&tk);
-	tk_ends_well(&tk);	/* or the session is forgotten */
+	tk_take_over(&tk);
+	tk_ends_well(&tk);	/* or the session is not kept */
 	link_close(&tk);
 	conf.peer.resume = true;
 	conf.peer.early = EARLY;
@@ -230,14 +233,14 @@ START_TEST(early_data)
 	link_handshake(&tk);
 	ck_assert_int_eq(tk.report.resumed, 1);
 	ck_assert_int_eq(tk.report.early, 1);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
 
 /*
- * The socket fills up with tickets; the handshake is finished late. The peer
- * has long finished its own, and reads nothing until told.
+ * The tickets fill the socket, so our handshake ends late. The peer's handshake
+ * has ended long before, and it reads only on command.
  */
 START_TEST(tickets_unsent)
 {
@@ -255,20 +258,20 @@ START_TEST(tickets_unsent)
 	while ((r = SSL_do_handshake(tk.ssl)) != 1 &&
 	       SSL_get_error(tk.ssl, r) == SSL_ERROR_WANT_READ)
 		ck_assert_int_eq(poll(&pfd, 1, HANG_MS), 1);
-	ck_assert_int_eq(hear(&tk)->result, 0);
+	ck_assert_int_eq(get_report(&tk)->result, 0);
 	pfd.events = POLLOUT;
-	while (r != 1 && poll(&pfd, 1, 200) == 1)	/* the peer is deaf */
+	while (r != 1 && poll(&pfd, 1, 200) == 1) /* the peer does not read */
 		r = SSL_do_handshake(tk.ssl);
 	ck_assert_int_eq(SSL_get_error(tk.ssl, r), SSL_ERROR_WANT_WRITE);
 	assert_failed(&tk, tlssf_send(tk.ssl, tk_file.fd, 0, 1), EINVAL,
 		      TLSSF_REASON_HANDSHAKE, false);
-	tell(&tk, PEER_READ, 5);
+	peer_do(&tk, PEER_READ, 5);
 	while ((r = SSL_do_handshake(tk.ssl)) != 1 && waits++ < 1000)
 		ck_assert_int_eq(poll(&pfd, 1, HANG_MS), 1);
 	ck_assert_int_eq(r, 1);
 	write_all(&tk, "hello", 5);
 	compare(&tk);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
@@ -279,7 +282,7 @@ END_TEST
 
 static void write_records(unsigned int n)
 {
-	tell_read(&tk, n, 0, 0);
+	peer_do_read(&tk, n, 0, 0);
 	for (unsigned int i = 0; i < n; i++)
 		write_all(&tk, "r", 1);
 	compare(&tk);
@@ -293,12 +296,15 @@ START_TEST(records_before)
 
 	link_open(&tk, &conf);
 	write_records(n > 1000 && in_guest() && !full_run() ? 1000 : n);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
 
-/* A search has an end: then the connection stays as it is. */
+/*
+ * The search for the sequence number is limited: beyond the limit there is no
+ * takeover, and the connection stays usable.
+ */
 START_TEST(too_many_before)
 {
 	struct link_conf conf = tk_conf(versions[_i]);
@@ -321,7 +327,7 @@ static void update_own_key(unsigned int times)
 	}
 }
 
-/* Which are not logged, so the key of the handshake is an old one. */
+/* KeyUpdates are not in the key log, so the logged secret is an old one. */
 START_TEST(updates_before)
 {
 	static const unsigned int numbers[] = { 1, 2, GENERATIONS - 1 };
@@ -329,12 +335,12 @@ START_TEST(updates_before)
 
 	link_open(&tk, &conf);
 	update_own_key(numbers[_i]);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which tells the present key */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL returns the present secret */
 START_TEST(too_many_updates_before)
 {
 	struct link_conf conf = tk_conf(TLS1_3_VERSION);
@@ -349,7 +355,10 @@ START_TEST(too_many_updates_before)
 END_TEST
 #endif
 
-/* Each has one full record and a little more: enough to look, and to act. */
+/*
+ * Each job has one full record and a little more: enough for a sample, and for
+ * the takeover after it.
+ */
 START_TEST(short_jobs)
 {
 	struct link_conf conf = { .version = versions[_i] };
@@ -369,7 +378,6 @@ START_TEST(short_jobs)
 }
 END_TEST
 
-/* ---- */
 
 static void add_before_tests(TCase *tc)
 {

@@ -7,23 +7,29 @@
 
 #define N_VERSIONS 2
 extern const int versions[N_VERSIONS];
-extern struct link tk;		/* zeroed before, closed after each test */
+extern struct link tk;		/* zeroed before and closed after each test */
 extern struct file tk_file;	/* 1 MiB, shared by all tests */
 
 /*
- * A connection whose keys will be taken over: by the method of that name where
- * the kernel takes them, elsewhere by AUTO, which then seals with them itself.
+ * A connection whose keys will be taken over: by the method `ktls` where the
+ * kernel can encrypt; elsewhere by AUTO, in user space.
  */
 struct link_conf tk_conf(int version);
-bool tk_kernel(int version);	/* the former */
-/* Send enough; then they are, and the peer has read all that was sent. */
-void tk_take(struct link *l);
-/* Or cannot be: AUTO delivers all the same, by name it fails: why. */
+bool tk_kernel(int version);	/* the kernel can encrypt */
+/* Send enough for a takeover. The peer has read all of it afterwards. */
+void tk_take_over(struct link *l);
+/*
+ * Send as much, when no takeover is possible: AUTO delivers everything, and a
+ * named method fails for this reason.
+ */
 void tk_refused(struct link *l, int reason);
-/* SSL_write, a file, a job, close_notify: all arrives. */
+/* SSL_write(), a file, a job and close_notify: all of it arrives. */
 void tk_ends_well(struct link *l);
-/* No more can be sent: the peer sees a cut, no good-bye and no rubbish. */
-void tk_is_cut(struct link *l);
+/*
+ * Nothing more can be sent: the peer sees a truncated stream, without
+ * close_notify and without a record that it cannot decrypt.
+ */
+void tk_ends_truncated(struct link *l);
 
 void add_bio_tests(TCase *tc);
 void add_client_tests(TCase *tc);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The BIOs below and above: put there before, exchanged afterwards. */
+/* BIOs above and below the bridge: set up before, or replaced afterwards. */
 #include "e2e_takeover.h"
 
 #include <errno.h>
 #include <openssl/bio.h>
 
-/* The write side through `top`, which goes above what is there. */
+/* Put `top` on the write side, above the other BIOs. */
 static void push(SSL *ssl, BIO *top)
 {
 	BIO *below = SSL_get_wbio(ssl);
@@ -38,18 +38,20 @@ START_TEST(by_hand)
 	link_open(&tk, &conf);
 	set_by_hand(_i / 2);
 	link_handshake(&tk);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which has no BIO that buffers */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL has no BIO that buffers */
 static void add_below(const BIO_METHOD *method)
 {
 	push(tk.ssl, BIO_new(method));
 }
 
-/* What OpenSSL's own filters hold is out before the kernel gets the keys. */
+/*
+ * Bytes that OpenSSL's own filters hold leave before the kernel gets the keys.
+ */
 START_TEST(filter_below)
 {
 	struct link_conf conf = tk_conf(versions[_i % 2]);
@@ -58,26 +60,28 @@ START_TEST(filter_below)
 	link_open(&tk, &conf);
 	add_below(_i / 2 ? BIO_f_null() : BIO_f_buffer());
 	link_handshake(&tk);
-	tell_read(&tk, 5 + 2 * TAKEOVER_PAYS, 0, 0);
+	peer_do_read(&tk, 5 + 2 * TAKEOVER_PAYS, 0, 0);
 	write_all(&tk, "start", 5);
 	send_all(&tk, &tk_file, 1, 2 * TAKEOVER_PAYS);
 	flush_all(&tk);
 	compare(&tk);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
 
-/* Pushed by the application when the keys are taken, and popped again. */
+/*
+ * The application pushes a buffer on top after the takeover, and pops it again.
+ */
 START_TEST(buffer_on_top)
 {
 	struct link_conf conf = tk_conf(versions[_i % 2]);
 	BIO *top;
 
 	link_open(&tk, &conf);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	push(tk.ssl, BIO_new(BIO_f_buffer()));
-	tell_read(&tk, 6 + 200000 + 5, 0, 0);
+	peer_do_read(&tk, 6 + 200000 + 5, 0, 0);
 	write_all(&tk, "before", 6);
 	send_all(&tk, &tk_file, 7, 200000);
 	write_all(&tk, "after", 5);
@@ -92,7 +96,10 @@ START_TEST(buffer_on_top)
 END_TEST
 #endif
 
-/* Not before the first call; what was written until then is no obstacle. */
+/*
+ * With attach_late the first tlssf call attaches the bridge; records that were
+ * written before do not prevent a takeover.
+ */
 START_TEST(attached_late)
 {
 	struct link_conf conf = tk_conf(versions[_i % 2]);
@@ -101,18 +108,21 @@ START_TEST(attached_late)
 	conf.attach_late = late;
 	link_open(&tk, &conf);
 	ck_assert_int_eq(!BIO_next(SSL_get_wbio(tk.ssl)), late);
-	tell_read(&tk, 20000, 0, 0);
+	peer_do_read(&tk, 20000, 0, 0);
 	write_all(&tk, tk_file.map, 20000);
 	compare(&tk);
 	ck_assert_int_eq(!BIO_next(SSL_get_wbio(tk.ssl)), late);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	ck_assert_ptr_nonnull(BIO_next(SSL_get_wbio(tk.ssl)));
 	tk_ends_well(&tk);
 }
 END_TEST
 
 #ifndef OPENSSL_IS_BORINGSSL
-/* The library may give its keys to the kernel: that is watched. */
+/*
+ * If the library may give its keys to the kernel, the bridge is attached in the
+ * handshake all the same.
+ */
 START_TEST(not_late_with_ktls)
 {
 	struct link_conf conf = { .version = versions[_i], .attach_late = true,
@@ -159,7 +169,7 @@ static BIO_METHOD *filter_method(void)
 	return m;
 }
 
-/* It may do with the bytes what it likes: the kernel must not get them. */
+/* Nobody knows what this BIO does with the bytes, so there is no takeover. */
 START_TEST(own_filter)
 {
 	struct link_conf conf = { .version = versions[_i],
@@ -201,11 +211,11 @@ START_TEST(own_filter_named)
 }
 END_TEST
 
-/* ---- taken out of a living connection ---- */
+/* ---- the bridge is removed from an open connection ---- */
 
 enum { POPPED, NEW_FD, NEW_SOCKET_BIO, TAKEN_OUT, N_CHANGES };
 
-/* What to free later, if anything. */
+/* Returns the BIO to free later, or NULL. */
 static BIO *change(int how)
 {
 	BIO *bridge = SSL_get_wbio(tk.ssl), *below = BIO_next(bridge);
@@ -228,8 +238,9 @@ static BIO *change(int how)
 }
 
 /*
- * What the library seals by itself is stale by now and must not get to the
- * peer: the direction ends. Odd loops: in the middle of a response.
+ * The records that the library encrypts by itself are stale and must not reach
+ * the peer, so the write direction ends. Odd loops: in the middle of a
+ * response.
  */
 START_TEST(taken_out)
 {
@@ -237,13 +248,13 @@ START_TEST(taken_out)
 	BIO *rest;
 
 	link_open(&tk, &conf);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	if (_i / 2 % 2) {
 		write_all(&tk, "begun", 5);
 		flush_all(&tk);
 	}
 	rest = change(_i / 4);
-	tk_is_cut(&tk);
+	tk_ends_truncated(&tk);
 	link_close(&tk);
 	BIO_free(rest);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Our end is the TLS client, which uploads a file: other secrets, another half
- * of the key block, no tickets of its own. Only sending is taken over.
+ * Our end is the TLS client and uploads a file: other secrets, the other half
+ * of the key block, no session tickets of its own. Only the write direction is
+ * taken over.
  */
 #include "e2e_takeover.h"
 
@@ -18,7 +19,7 @@ static struct link_conf client_conf(int version)
 	return conf;
 }
 
-/* What the server sends, the application reads as ever. */
+/* The application reads the server's data with SSL_read() as before. */
 static void answer(size_t len)
 {
 	char buf[1000];
@@ -26,8 +27,8 @@ static void answer(size_t len)
 	int n;
 
 	ck_assert_uint_le(len, sizeof(buf));
-	tell(&tk, PEER_WRITE, len);
-	ck_assert_int_eq(hear(&tk)->result, 0);
+	peer_do(&tk, PEER_WRITE, len);
+	ck_assert_int_eq(get_report(&tk)->result, 0);
 	set_nonblocking(tk.fd, false);
 	while (all < len) {
 		n = SSL_read(tk.ssl, buf, (int)(len - all));
@@ -49,7 +50,7 @@ START_TEST(upload)
 	}
 	link_open(&tk, &conf);
 	write_all(&tk, "PUT", 3);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	answer(100);
 	set_nonblocking(tk.fd, conf.nonblocking);
 	tk_ends_well(&tk);
@@ -76,7 +77,7 @@ static SSL_CTX *session_ctx(const struct link_conf *conf)
 	return ctx;
 }
 
-/* TLS 1.2: then the client's Finished is the last message. */
+/* In a resumed TLS 1.2 handshake the client's Finished is the last message. */
 START_TEST(upload_resumed)
 {
 	struct link_conf conf = client_conf(versions[_i]);
@@ -91,7 +92,7 @@ START_TEST(upload_resumed)
 				 1);
 		link_handshake(&tk);
 		ck_assert_int_eq(SSL_session_reused(tk.ssl), i > 0);
-		tk_take(&tk);
+		tk_take_over(&tk);
 		answer(100);
 		ck_assert_ptr_nonnull(session);
 		tk_ends_well(&tk);
@@ -102,7 +103,7 @@ START_TEST(upload_resumed)
 }
 END_TEST
 
-/* The server asks for a new handshake; the answer is one that it can read. */
+/* The server requests a renegotiation; it can decrypt our answer. */
 START_TEST(hello_request)
 {
 	struct link_conf conf = client_conf(TLS1_2_VERSION);
@@ -111,14 +112,14 @@ START_TEST(hello_request)
 
 	link_open(&tk, &conf);
 	pfd.fd = tk.fd;
-	tk_take(&tk);
-	tell(&tk, PEER_RENEGOTIATE, 0);
-	ck_assert_int_eq(hear(&tk)->result, 0);
+	tk_take_over(&tk);
+	peer_do(&tk, PEER_RENEGOTIATE, 0);
+	ck_assert_int_eq(get_report(&tk)->result, 0);
 	ck_assert_int_eq(poll(&pfd, 1, HANG_MS), 1);
 	set_nonblocking(tk.fd, true);
 	ck_assert_int_le(SSL_read(tk.ssl, buf, sizeof(buf)), 0);
-	tell(&tk, PEER_READ, PEER_ALL);
-	hear(&tk);
+	peer_do(&tk, PEER_READ, PEER_ALL);
+	get_report(&tk);
 	ck_assert_int_eq(tk.report.alert_in, SSL_AD_NO_RENEGOTIATION);
 	ck_assert_int_ne(tk.report.alert_out, SSL_AD_BAD_RECORD_MAC);
 	ck_assert_uint_eq(tk.report.nonce_repeats, 0);
@@ -127,7 +128,7 @@ END_TEST
 
 void add_client_tests(TCase *tc)
 {
-	/* in a guest one of the slow ones of each version */
+	/* in a guest only one of the slow ones for each version */
 	tcase_add_loop_test(tc, upload, 0, in_guest() && !full_run()
 			    ? 2 * N_CIPHERS + 2 : 4 * N_CIPHERS);
 	tcase_add_loop_test(tc, upload_resumed, 0, 2);

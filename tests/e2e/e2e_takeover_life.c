@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Forked, duplicated, cleared, freed, its descriptor used by another. */
+/*
+ * After a takeover: fork(), SSL_dup(), SSL_clear(), SSL_free(), and a
+ * descriptor number that belongs to another socket.
+ */
 #include "e2e_takeover.h"
 
 #include <errno.h>
@@ -18,12 +21,12 @@ static void open_taken(int i)
 	struct link_conf conf = tk_conf(versions[i % 2]);
 
 	link_open(&tk, &conf);
-	tk_take(&tk);
+	tk_take_over(&tk);
 }
 
 /* ---- another process ---- */
 
-/* It has all the keys, and may use none of them. */
+/* The child has all keys, and must not use any of them. */
 static int child(void)
 {
 	for (int i = 0; i < 2; i++) {
@@ -60,10 +63,10 @@ START_TEST(forked)
 }
 END_TEST
 
-/* ---- the end of it ---- */
+/* ---- SSL_dup(), SSL_free() ---- */
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which has no SSL_dup() */
-/* Of a connected SSL the duplicate is the SSL itself. */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL has no SSL_dup() */
+/* SSL_dup() of a connected SSL returns the SSL itself. */
 START_TEST(duplicated)
 {
 	SSL *copy;
@@ -81,7 +84,7 @@ START_TEST(duplicated)
 END_TEST
 #endif
 
-/* Without a good-bye: the peer sees no clean end. */
+/* SSL_free() without a shutdown: the peer sees no close_notify. */
 START_TEST(freed)
 {
 	open_taken(_i);
@@ -93,7 +96,7 @@ START_TEST(freed)
 }
 END_TEST
 
-/* After TLS has ended well the socket is the application's, as before. */
+/* After the shutdown of TLS the application may use the socket as before. */
 START_TEST(socket_goes_on)
 {
 	struct tcp_info info;
@@ -110,9 +113,9 @@ START_TEST(socket_goes_on)
 }
 END_TEST
 
-/* ---- its number is another's ---- */
+/* ---- the descriptor number of another socket ---- */
 
-/* The socket of `second` gets the number that was that of `tk`. */
+/* The socket of `second` gets the descriptor number that `tk` had. */
 static void reuse_number(struct link_conf *conf)
 {
 	link_open(&second, conf);
@@ -122,7 +125,7 @@ static void reuse_number(struct link_conf *conf)
 	tk.fd = 0;
 }
 
-/* The old connection is freed late, and must not touch the new one. */
+/* The old connection is freed late, and must not touch the new socket. */
 START_TEST(number_reused)
 {
 	struct link_conf conf = tk_conf(versions[_i % 2]);
@@ -135,13 +138,13 @@ START_TEST(number_reused)
 	expect_end(&tk, END_EOF);
 	SSL_set_fd(second.ssl, second.fd);
 	link_handshake(&second);
-	tk_take(&second);
+	tk_take_over(&second);
 	tk_ends_well(&second);
 	link_close(&second);
 }
 END_TEST
 
-/* The same SSL again, on another socket of that number. */
+/* The same SSL again, on another socket with that descriptor number. */
 enum { SAME_BIO, NEW_FD, NEW_FD_FIRST, N_ORDERS };
 
 START_TEST(cleared)
@@ -162,7 +165,7 @@ START_TEST(cleared)
 	tk.ssl = NULL;
 	expect_end(&tk, END_EOF);
 	link_handshake(&second);
-	tk_take(&second);
+	tk_take_over(&second);
 	tk_ends_well(&second);
 	link_close(&second);
 }

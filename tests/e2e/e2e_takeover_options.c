@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Options of the kernel's sealing, and when it begins. */
+/* Options for the kernel's records, and for when a takeover happens. */
 #include "e2e_takeover.h"
 
 #define PAYLOAD		1000	/* plaintext bytes in a record */
 #define MUCH		(256 * KIB)
 #define FULL_RECORD	16384
 
-/* ---- what the kernel may be asked for ---- */
+/* ---- options of kernel TLS ---- */
 
 static struct tlssf_status deliver_much(void)
 {
@@ -18,7 +18,10 @@ static struct tlssf_status deliver_much(void)
 	return st;
 }
 
-/* By name or AUTO: in force where the kernel seals and has it. */
+/*
+ * By name or by AUTO: the option is in force if the kernel encrypts and
+ * supports it.
+ */
 static bool in_force(const struct tlssf_status *st, const char *word)
 {
 	return st->kernel_tx && expected(word) > 0;
@@ -48,7 +51,7 @@ START_TEST(payload_len)
 }
 END_TEST
 
-/* What one key may protect is counted in records of that size. */
+/* The limit of a key counts records of that size. */
 START_TEST(payload_len_and_key)
 {
 	struct link_conf conf = { .max_payload_len = PAYLOAD,
@@ -72,7 +75,7 @@ START_TEST(payload_len_and_key)
 }
 END_TEST
 
-/* Without a device that seals it changes nothing. */
+/* Without a network device that encrypts, the option has no effect. */
 START_TEST(zerocopy)
 {
 	struct link_conf conf = { .zerocopy = true };
@@ -86,7 +89,7 @@ START_TEST(zerocopy)
 }
 END_TEST
 
-/* ---- when AUTO takes the keys over ---- */
+/* ---- when AUTO takes over ---- */
 
 static const struct {
 	uint64_t from, sent;
@@ -110,7 +113,7 @@ START_TEST(takeover_from)
 	deliver(&tk, &tk_file, 1, begins[_i / N_VERSIONS].sent);
 	get_status(&tk, &st);
 	if (st.method == TLSSF_METHOD_SSL_SENDFILE)
-		taken = 0;	/* begun by the TLS library */
+		taken = 0; /* the TLS library has encrypted the first records */
 	ck_assert_int_eq(st.takeover, taken);
 	tk_ends_well(&tk);
 }
@@ -121,7 +124,7 @@ void add_option_tests(TCase *tc)
 	add_ways(tc, payload_len, 1);
 	add_ways(tc, zerocopy, 1);
 	for (int way = first_way() + 1; way < end_of_ways(); way += 2)
-		/* the library's own kernel TLS has its own way to new keys */
+		/* the library's own kernel TLS handles KeyUpdates itself */
 		if (ways[way].method == TLSSF_METHOD_KTLS)
 			tcase_add_loop_test(tc, payload_len_and_key, way,
 					    way + 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer that closes its side, resets the connection or asks for a new
- * handshake: before the first send, between the record that was looked at and
- * the kernel's getting the keys, and after. For the second of these, our
- * setsockopt() stands before the C library's.
+ * The peer closes its side, resets the connection or requests a renegotiation:
+ * before the first send, between the sample and the moment when the kernel gets
+ * the keys, or afterwards. For the second case this program replaces
+ * setsockopt().
  */
 #include "e2e_takeover.h"
 
@@ -27,23 +27,23 @@
 #define MANY		2000
 #define ALL		(2 * TAKEOVER_PAYS)
 
-static size_t begun;		/* so much of ALL was sent */
+static size_t begun;		/* how many bytes of ALL were sent */
 static const int kinds[] = { PEER_FIN, PEER_RESET };
 
 static void happen(int what)
 {
 	struct pollfd pfd = { .fd = tk.fd, .events = POLLIN | POLLRDHUP };
 
-	tell(&tk, what, 0);
-	ck_assert_int_eq(hear(&tk)->result, 0);
+	peer_do(&tk, what, 0);
+	ck_assert_int_eq(get_report(&tk)->result, 0);
 	ck_assert_int_eq(poll(&pfd, 1, HANG_MS), 1);
 }
 
-/* ---- our place between library and kernel ---- */
+/* ---- our setsockopt() ---- */
 
 static struct {
 	bool armed;
-	int level, name;	/* of the call before which ... */
+	int level, name;	/* before the call with these arguments ... */
 	int what;		/* ... the peer does this */
 } plan;
 
@@ -59,7 +59,7 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 
 /* ---- what must follow ---- */
 
-/* Until the reset is seen, and then for ever. */
+/* Send until the reset is reported; then every call reports it. */
 static void expect_gone(int tolerated)
 {
 	struct tlssf_status st;
@@ -87,14 +87,14 @@ static void expect_gone(int tolerated)
 	ck_assert_int_le(SSL_write(tk.ssl, "x", 1), 0);
 }
 
-/* The peer still reads: the rest of what was begun. */
+/* The peer still reads: it gets the rest of the send. */
 static void expect_all(void)
 {
 	deliver(&tk, &tk_file, 1 + begun, ALL - begun);
 	tk_ends_well(&tk);
 }
 
-/* By name, or by AUTO, which then goes on in user space. */
+/* By name, or by AUTO, which continues in user space. */
 static const struct way tried[] = {
 	{ TLSSF_METHOD_KTLS, TLS1_2_VERSION, "ktls tls12" },
 	{ TLSSF_METHOD_KTLS, TLS1_3_VERSION, "ktls tls13" },
@@ -131,7 +131,7 @@ START_TEST(before)
 }
 END_TEST
 
-/* Kernels refuse to begin on a socket that has seen a FIN. */
+/* Kernels refuse TLS_TX on a socket that has received a FIN. */
 START_TEST(before_named)
 {
 	if (!open_for(&tried[_i], __func__))
@@ -144,7 +144,7 @@ START_TEST(before_named)
 }
 END_TEST
 
-/* While it happens, the peer must not be busy with reading. */
+/* Meanwhile the peer must not be reading. */
 static void send_and_see(void)
 {
 	ssize_t n;
@@ -153,11 +153,11 @@ static void send_and_see(void)
 	n = tlssf_send(tk.ssl, tk_file.fd, 1, ALL);
 	set_nonblocking(tk.fd, false);
 	begun = n > 0 ? (size_t)n : 0;
-	want_file(&tk, &tk_file, 1, begun);
+	expect_file(&tk, &tk_file, 1, begun);
 	ck_assert(!plan.armed);
 }
 
-/* Where AUTO takes OpenSSL's own kernel TLS, there is no between. */
+/* If AUTO uses OpenSSL's own kernel TLS, there is no sample. */
 START_TEST(between)
 {
 	const struct way *w = &tried[_i % N_TRIED];
@@ -190,7 +190,7 @@ START_TEST(after)
 	int what = kinds[_i / 2];
 
 	link_open(&tk, &conf);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	happen(what);
 	if (what == PEER_RESET)
 		expect_gone(0);
@@ -199,11 +199,11 @@ START_TEST(after)
 }
 END_TEST
 
-/* ---- a new handshake, TLS 1.2 ---- */
+/* ---- renegotiation, TLS 1.2 ---- */
 
 /*
- * The peer is told no, by an alert that it can read, and gives up; our side of
- * the stream has taken no harm.
+ * OpenSSL refuses with an alert that the peer can decrypt, and the peer gives
+ * up. Our stream is intact.
  */
 START_TEST(renegotiation)
 {
@@ -211,10 +211,10 @@ START_TEST(renegotiation)
 	char buf[100];
 
 	link_open(&tk, &conf);
-	tk_take(&tk);
-	tell(&tk, PEER_RENEGOTIATE, 0);
+	tk_take_over(&tk);
+	peer_do(&tk, PEER_RENEGOTIATE, 0);
 	ck_assert_int_le(SSL_read(tk.ssl, buf, sizeof(buf)), 0);
-	ck_assert_int_eq(hear(&tk)->result, -1);
+	ck_assert_int_eq(get_report(&tk)->result, -1);
 	ck_assert_int_eq(tk.report.alert_in, SSL_AD_NO_RENEGOTIATION);
 	ck_assert_int_ne(tk.report.alert_out, SSL_AD_BAD_RECORD_MAC);
 	ck_assert_uint_eq(tk.report.markers, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reasons not to take the keys over, each told by its name and none of them
- * an error with AUTO: padding, small records, secrets that are not known.
+ * Reasons for no takeover: padding, small records, secrets that are not known.
+ * Each is reported by its name, and none is an error with AUTO.
  */
 #include "e2e_takeover.h"
 
@@ -9,8 +9,8 @@
 #include <openssl/err.h>
 #include <string.h>
 
-#define SMALL		512	/* the least max_send_fragment */
-#define LINES		5	/* of a TLS 1.3 handshake's key log */
+#define SMALL		512	/* the smallest max_send_fragment */
+#define LINES		5	/* in the key log of a TLS 1.3 handshake */
 
 /* ---- the key log ---- */
 
@@ -33,7 +33,10 @@ static SSL_CTX *logged_ctx(const struct link_conf *conf)
 	return ctx;
 }
 
-/* Which the application reads, too: each line once, though init came twice. */
+/*
+ * The application reads the key log, too: each line comes once, though
+ * tlssf_ctx_init() was called twice.
+ */
 START_TEST(key_log)
 {
 	struct link_conf conf = tk_conf(versions[_i]);
@@ -41,13 +44,13 @@ START_TEST(key_log)
 	conf.ctx = logged_ctx(&conf);
 	link_open(&tk, &conf);
 	SSL_CTX_free(conf.ctx);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	ck_assert_uint_eq(lines, conf.version == TLS1_3_VERSION ? LINES : 1);
 	tk_ends_well(&tk);
 }
 END_TEST
 
-/* ---- a virtual host: the context changes in the middle of things ---- */
+/* ---- a virtual host: the servername callback changes the SSL_CTX ---- */
 
 static int on_name(SSL *ssl, int *alert, void *other)
 {
@@ -67,26 +70,26 @@ static void open_by_name(struct link_conf *conf, SSL_CTX *other)
 	SSL_CTX_free(other);
 }
 
-/* The one that is switched to is what counts. Odd loops: the first is bare. */
+/* The new SSL_CTX counts. Odd loops: the first one was not prepared. */
 START_TEST(other_is_prepared)
 {
 	struct link_conf conf = tk_conf(versions[_i / 2]), host = conf;
 
 	conf.no_init = _i % 2;
 	open_by_name(&conf, test_ctx(&host));
-	tk_take(&tk);
+	tk_take_over(&tk);
 	tk_ends_well(&tk);
 }
 END_TEST
 
 #ifndef OPENSSL_IS_BORINGSSL
 /*
- * BoringSSL never pads, tells its secret when asked, and means a fragment's
- * largest size as a hint.
+ * BoringSSL never pads, returns its secret on request, and treats the maximum
+ * fragment size as a hint.
  */
 
-/* AUTO goes on in user space, and says why. */
-static void auto_says(int version, int reason)
+/* AUTO continues in user space and reports why. */
+static void assert_auto_reason(int version, int reason)
 {
 	struct tlssf_status st;
 
@@ -117,7 +120,7 @@ static void other_log(const SSL *ssl, const char *line)
 	lines_of_other++;
 }
 
-/* Ours is not called any more. */
+/* Our key log callback is not called any more. */
 START_TEST(key_log_replaced)
 {
 	struct link_conf conf = tk_conf(TLS1_3_VERSION);
@@ -148,10 +151,11 @@ START_TEST(other_is_bare)
 	uint64_t seq;
 
 	open_by_name(&conf, test_ctx(&host));
-	if (kernel_seq(&tk, &seq))	/* by the option of the first */
+	/* because of the option of the first SSL_CTX */
+	if (kernel_seq(&tk, &seq))
 		tk_ends_well(&tk);
 	else
-		auto_says(TLS1_3_VERSION, TLSSF_REASON_NO_SECRET);
+		assert_auto_reason(TLS1_3_VERSION, TLSSF_REASON_NO_SECRET);
 }
 END_TEST
 
@@ -187,7 +191,7 @@ START_TEST(padding_before)
 }
 END_TEST
 
-/* The library's own kernel TLS does not pad: it may ignore the wish. */
+/* The library's own kernel TLS does not pad: it may ignore the callback. */
 START_TEST(padding_before_auto)
 {
 	struct link_conf conf = { .version = TLS1_3_VERSION };
@@ -198,18 +202,18 @@ START_TEST(padding_before_auto)
 	if (kernel_seq(&tk, &seq))
 		tk_ends_well(&tk);
 	else
-		auto_says(TLS1_3_VERSION, TLSSF_REASON_PADDING);
+		assert_auto_reason(TLS1_3_VERSION, TLSSF_REASON_PADDING);
 }
 END_TEST
 
-/* It begins when it is too late for the kernel. */
+/* The application enables padding after the takeover. */
 START_TEST(padding_after)
 {
 	struct link_conf conf = tk_conf(TLS1_3_VERSION);
 
 	padding_on = false;
 	open_padded(&conf, true);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	write_all(&tk, "good", 4);
 	padding_on = true;
 	if (!tk_kernel(TLS1_3_VERSION)) {	/* libtlssf pads, too */
@@ -234,7 +238,7 @@ START_TEST(padding_dropped)
 	conf.drop_padding = 1;
 	padding_on = false;
 	open_padded(&conf, true);
-	tk_take(&tk);
+	tk_take_over(&tk);
 	padding_on = true;
 	tk_ends_well(&tk);
 }
@@ -277,12 +281,12 @@ START_TEST(small_records_auto)
 		tk_ends_well(&tk);
 		return;
 	}
-	auto_says(conf.version, TLSSF_REASON_MAX_FRAGMENT);
+	assert_auto_reason(conf.version, TLSSF_REASON_MAX_FRAGMENT);
 	no_large_record();
 }
 END_TEST
 
-/* A first send that is smaller still tells nothing. */
+/* A first send that is smaller does not show the record size. */
 START_TEST(small_first_send)
 {
 	struct link_conf conf = tk_conf(versions[_i]);
@@ -292,7 +296,7 @@ START_TEST(small_first_send)
 	for (int i = 0; i < 3 && n > 0; i++) {
 		n = tlssf_send(tk.ssl, tk_file.fd, 0, i ? 200000 : 100);
 		if (n > 0)
-			want_file(&tk, &tk_file, 0, (size_t)n);
+			expect_file(&tk, &tk_file, 0, (size_t)n);
 		sync_peer(&tk);
 	}
 	still_works();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Our end of the peers: the program that they come from, and orders to them. */
+/* Our end of the peers: starts the program `peer`, and sends it commands. */
 #include "time_limits.h"
 #include "peer.h"
 
@@ -17,7 +17,7 @@
 
 static int program = -1;	/* socket to it */
 
-/* One descriptor beside a message, either way. */
+/* Room for one descriptor that goes along with a message. */
 union ancillary {
 	struct cmsghdr head;
 	char room[CMSG_SPACE(sizeof(int))];
@@ -119,7 +119,7 @@ static void copy_text(char *to, const char *from)
 		snprintf(to, PEER_TEXT, "%s", from);
 }
 
-static int ask(const struct peer_conf *conf, int control)
+static int send_request(const struct peer_conf *conf, int control)
 {
 	struct peer_request request;
 
@@ -140,7 +140,7 @@ int peer_start(struct peer *p, const struct peer_conf *conf)
 		return r;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	r = ask(conf, pair[1]);
+	r = send_request(conf, pair[1]);
 	close(pair[1]);
 	if (!r)
 		r = receive_with(pair[0], &hello, sizeof(hello), &p->handle);
@@ -153,13 +153,13 @@ int peer_start(struct peer *p, const struct peer_conf *conf)
 	return 0;
 }
 
-int peer_tell(struct peer *p, const struct peer_command *command)
+int peer_send(struct peer *p, const struct peer_command *command)
 {
 	return send(p->control, command, sizeof(*command), MSG_NOSIGNAL) < 0
 		? -errno : 0;
 }
 
-int peer_hear(struct peer *p, struct peer_report *report)
+int peer_receive(struct peer *p, struct peer_report *report)
 {
 	int r = wait_for(p->control);
 
@@ -175,7 +175,8 @@ void peer_stop(struct peer *p)
 		return;
 	close(p->control);
 	syscall(SYS_pidfd_send_signal, p->handle, SIGKILL, NULL, 0);
-	wait_for(p->handle);	/* a pidfd is readable when it is dead */
+	/* a pidfd is readable once its process has ended */
+	wait_for(p->handle);
 	close(p->handle);
 	memset(p, 0, sizeof(*p));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A connection with a peer, and the loops of a correct application. */
+/* A connection with a peer, and the loops that a correct application has. */
 #include "util.h"
 
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@
 #ifndef SOL_TLS
 #define SOL_TLS 282
 #endif
-#define SEGMENT		1460	/* loopback's own 64 KiB hides effects */
+#define SEGMENT		1460 /* loopback's own 64 KiB segments hide effects */
 #define MAX_TURNS	1000000u
 
 const struct way ways[N_WAYS] = {
@@ -130,7 +130,7 @@ void link_handshake(struct link *l)
 
 	ck_assert_msg(r == 1, "handshake: %s",
 		      ERR_reason_error_string(ERR_peek_last_error()));
-	ck_assert_int_eq(hear(l)->result, 0);
+	ck_assert_int_eq(get_report(l)->result, 0);
 }
 
 int first_way(void)
@@ -143,7 +143,7 @@ int end_of_ways(void)
 	return in_guest() ? AUTO_WAY : N_WAYS;
 }
 
-/* ktls: not yet, the first send takes over. */
+/* With ktls nothing is in force yet: the first send takes over. */
 static bool way_is_open(const struct link *l, const struct link_conf *conf)
 {
 	uint64_t seq;
@@ -166,9 +166,9 @@ bool link_open_way(struct link *l, int way, struct link_conf *conf,
 	if (way_is_open(l, conf))
 		return true;
 	ck_assert_msg(expected_cipher(conf->version, &ciphers[0]) != 1,
-		      "%s %s: promised, but not in force", ways[way].name,
+		      "%s %s: in TLSSF_EXPECT, but not in force", ways[way].name,
 		      ciphers[0].word);
-	/* Check's name for the function ends in "_fn" */
+	/* __func__ ends in "_fn", which Check appends */
 	skip_test("%.*s, %s: kernel TLS is not in force",
 		  (int)strlen(test) - 3, test,
 		  ways[way].name);
@@ -188,42 +188,42 @@ void link_close(struct link *l)
 	peer_stop(&l->peer);
 }
 
-void tell(struct link *l, int op, uint64_t n)
+void peer_do(struct link *l, int op, uint64_t n)
 {
 	struct peer_command c = { .op = op, .n = n };
 
-	ck_assert_int_eq(peer_tell(&l->peer, &c), 0);
+	ck_assert_int_eq(peer_send(&l->peer, &c), 0);
 }
 
-void tell_read(struct link *l, uint64_t n, size_t chunk, unsigned int pause)
+void peer_do_read(struct link *l, uint64_t n, size_t chunk, unsigned int pause)
 {
 	struct peer_command c = { .op = PEER_READ, .n = n, .chunk = chunk,
 				  .pause_us = pause };
 
-	ck_assert_int_eq(peer_tell(&l->peer, &c), 0);
+	ck_assert_int_eq(peer_send(&l->peer, &c), 0);
 }
 
-const struct peer_report *hear(struct link *l)
+const struct peer_report *get_report(struct link *l)
 {
-	ck_assert_int_eq(peer_hear(&l->peer, &l->report), 0);
+	ck_assert_int_eq(peer_receive(&l->peer, &l->report), 0);
 	return &l->report;
 }
 
-void want_bytes(struct link *l, const void *buf, size_t len)
+void expect_bytes(struct link *l, const void *buf, size_t len)
 {
 	EVP_DigestUpdate(l->sha, buf, len);
 	l->bytes += len;
 	l->total += len;
 }
 
-void want_file(struct link *l, const struct file *f, uint64_t off, size_t len)
+void expect_file(struct link *l, const struct file *f, uint64_t off, size_t len)
 {
 	ck_assert_uint_le(off + len, f->size);
 	if (len)
-		want_bytes(l, f->map + off, len);
+		expect_bytes(l, f->map + off, len);
 }
 
-void want_pattern(struct link *l, uint64_t off, uint64_t len)
+void expect_pattern(struct link *l, uint64_t off, uint64_t len)
 {
 	unsigned char buf[4096];
 	size_t n;
@@ -231,7 +231,7 @@ void want_pattern(struct link *l, uint64_t off, uint64_t len)
 	while (len) {
 		n = len < sizeof(buf) ? (size_t)len : sizeof(buf);
 		fill(buf, off, n);
-		want_bytes(l, buf, n);
+		expect_bytes(l, buf, n);
 		off += n;
 		len -= n;
 	}
@@ -239,13 +239,13 @@ void want_pattern(struct link *l, uint64_t off, uint64_t len)
 
 void compare(struct link *l)
 {
-	const struct peer_report *r = hear(l);
+	const struct peer_report *r = get_report(l);
 	unsigned char sha[32];
 
 	EVP_DigestFinal_ex(l->sha, sha, NULL);
 	EVP_DigestInit_ex(l->sha, EVP_sha256(), NULL);
 	ck_assert_msg(r->bytes == l->bytes,
-		      "%llu bytes of %llu came, end %d alert %d/%d",
+		      "%llu bytes of %llu arrived, end %d, alerts %d/%d",
 		      (unsigned long long)r->bytes,
 		      (unsigned long long)l->bytes, r->end, r->alert_in,
 		      r->alert_out);
@@ -259,20 +259,20 @@ void compare(struct link *l)
 
 void sync_peer(struct link *l)
 {
-	tell(l, PEER_READ, l->bytes);
+	peer_do(l, PEER_READ, l->bytes);
 	compare(l);
 }
 
 void expect_end(struct link *l, enum peer_end end)
 {
-	tell(l, PEER_READ, PEER_ALL);
+	peer_do(l, PEER_READ, PEER_ALL);
 	compare(l);
 	ck_assert_int_eq(l->report.end, end);
 }
 
 /* ---- loops as an application writes them ---- */
 
-/* Never writable: has the peer given up, or does it wait for us? */
+/* The socket never became writable: report whether the peer has ended. */
 static _Noreturn void stuck(struct link *l)
 {
 	struct pollfd pfd = { .fd = l->peer.control, .events = POLLIN };
@@ -280,7 +280,7 @@ static _Noreturn void stuck(struct link *l)
 
 	ioctl(l->fd, SIOCOUTQ, &queued);
 	if (poll(&pfd, 1, 0) == 1)
-		hear(l);
+		get_report(l);
 	ck_abort_msg("no event after WANT_WRITE, retry_ms 0; %d bytes queued, "
 		     "peer: %llu bytes, end %d, alerts %d/%d", queued,
 		     (unsigned long long)l->report.bytes, l->report.end,
@@ -313,7 +313,7 @@ void send_all(struct link *l, const struct file *f, uint64_t off, size_t len)
 {
 	ssize_t n;
 
-	want_file(l, f, off, len);
+	expect_file(l, f, off, len);
 	while (len) {
 		n = tlssf_send(l->ssl, f->fd, (off_t)off, len);
 		check_result(l, "tlssf_send", n);
@@ -330,7 +330,7 @@ void send_all(struct link *l, const struct file *f, uint64_t off, size_t len)
 
 void deliver(struct link *l, const struct file *f, uint64_t off, size_t len)
 {
-	tell_read(l, l->bytes + len, 0, 0);
+	peer_do_read(l, l->bytes + len, 0, 0);
 	send_all(l, f, off, len);
 	compare(l);
 }
@@ -359,7 +359,7 @@ void write_all(struct link *l, const void *data, size_t len)
 	const char *buf = data;
 	int n, error;
 
-	want_bytes(l, buf, len);
+	expect_bytes(l, buf, len);
 	while (len) {
 		ERR_clear_error();
 		n = SSL_write(l->ssl, buf, (int)len);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * usage: peer SOCKET
- * The program at the other end of every test: plain OpenSSL. It waits for
- * requests and forks a process for each, which is one connection: all that
- * costs time at the start is done once.
+ *
+ * The program at the other end of every e2e test: plain OpenSSL. It waits for
+ * requests, and forks a process for each; each process serves one connection.
+ * So what takes time at the start is done only once.
  */
 #include "peer_tls.h"
 #include "peer_wire.h"
@@ -24,8 +25,9 @@
 #include <unistd.h>
 
 #define READ_MAX	16384
-#define SEGMENT		1460	/* loopback's own 64 KiB hides effects */
-#define LIFETIME	2400	/* s: no connection outlives a hung test */
+#define SEGMENT		1460 /* loopback's own 64 KiB segments hide effects */
+/* seconds: no connection outlives a test that hangs */
+#define LIFETIME	2400
 
 struct client {
 	SSL *ssl;
@@ -38,7 +40,7 @@ struct client {
 	struct peer_report report;
 };
 
-/* ---- what OpenSSL tells ---- */
+/* ---- callbacks of OpenSSL ---- */
 
 static long tap(BIO *bio, int oper, const char *data, size_t len, int i,
 		long l, int ret, size_t *done)
@@ -87,7 +89,7 @@ static void on_info(const SSL *ssl, int where, int value)
 
 /* ---- commands ---- */
 
-/* What the failed SSL_read says. */
+/* The end that a failed SSL_read() means. */
 static enum peer_end end_of(struct client *c, int error, int err)
 {
 	unsigned long top = ERR_peek_last_error();
@@ -109,15 +111,15 @@ static enum peer_end end_of(struct client *c, int error, int err)
 	}
 }
 
-static int ask_update(struct client *c, int type)
+static int request_update(struct client *c, int type)
 {
 	if (SSL_key_update(c->ssl, type) != 1)
 		return -1;
 	return SSL_do_handshake(c->ssl) == 1 ? 0 : -1;
 }
 
-/* `n` bytes have come, the first of a record: look at its head. */
-static void look_into(struct client *c, const unsigned char *buf, int n)
+/* Check the first `n` bytes of a record for a record inside it. */
+static void check_for_record(struct client *c, const unsigned char *buf, int n)
 {
 	size_t rest = (size_t)SSL_pending(c->ssl), have = (size_t)n;
 	unsigned char head[WIRE_HEADER];
@@ -148,7 +150,7 @@ static int read_some(struct client *c, size_t max)
 		return -1;
 	}
 	if (first)
-		look_into(c, buf, n);
+		check_for_record(c, buf, n);
 	EVP_DigestUpdate(c->sha, buf, (size_t)n);
 	c->report.bytes += (uint64_t)n;
 	c->report.total += (uint64_t)n;
@@ -164,8 +166,8 @@ static int do_read(struct client *c, const struct peer_command *cmd)
 		usleep(cmd->stall_us);
 	while (left) {
 		if (cmd->update_every && c->report.total >= c->next_update) {
-			/* Should that fail, the reason is still to be read. */
-			ask_update(c, SSL_KEY_UPDATE_REQUESTED);
+			/* If this fails, the next SSL_read() reports why. */
+			request_update(c, SSL_KEY_UPDATE_REQUESTED);
 			c->next_update = c->report.total + cmd->update_every;
 		}
 		max = chunk < READ_MAX ? chunk : READ_MAX;
@@ -204,7 +206,7 @@ static int do_close(struct client *c, bool reset)
 	return close(c->fd);
 }
 
-static int obey(struct client *c, const struct peer_command *cmd)
+static int run_command(struct client *c, const struct peer_command *cmd)
 {
 	switch (cmd->op) {
 	case PEER_READ:
@@ -212,7 +214,7 @@ static int obey(struct client *c, const struct peer_command *cmd)
 	case PEER_WRITE:
 		return do_write(c, cmd->n);
 	case PEER_KEY_UPDATE:
-		return ask_update(c, (int)cmd->n);
+		return request_update(c, (int)cmd->n);
 	case PEER_NOTIFY:
 		return SSL_shutdown(c->ssl) < 0 ? -1 : 0;
 	case PEER_FIN:
@@ -232,7 +234,7 @@ static int obey(struct client *c, const struct peer_command *cmd)
 
 /* ---- the connection ---- */
 
-static void say(struct client *c)
+static void send_report(struct client *c)
 {
 	c->report.max_record = c->wire.max_record;
 	c->report.markers = c->wire.markers;
@@ -244,7 +246,7 @@ static void say(struct client *c)
 	c->report.bytes = 0;
 }
 
-static int dial(const struct peer_conf *conf)
+static int open_socket(const struct peer_conf *conf)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET,
 		.sin_port = htons(conf->port),
@@ -286,19 +288,19 @@ static void shake_hands(struct client *c, const struct peer_conf *conf)
 	name = SSL_get_cipher_name(c->ssl);
 	c->wire.explicit_nonce = SSL_version(c->ssl) == TLS1_2_VERSION &&
 				 name && strstr(name, "GCM");
-	if (!c->wire.explicit_nonce)	/* what was taken for one was none */
+	if (!c->wire.explicit_nonce)	/* what was counted was not a nonce */
 		c->wire.nonce_repeats = 0;
 	c->connected = true;
 }
 
-static _Noreturn void live(int control, const struct peer_conf *conf)
+static _Noreturn void serve(int control, const struct peer_conf *conf)
 {
 	static struct client c;
 	struct peer_command cmd;
 
 	c.control = control;
-	c.fd = dial(conf);
-	c.wire.explicit_nonce = true;	/* the Finished counts too */
+	c.fd = open_socket(conf);
+	c.wire.explicit_nonce = true;	/* so that the Finished counts */
 	c.report.alert_in = c.report.alert_out = -1;
 	c.sha = EVP_MD_CTX_new();
 	EVP_DigestInit_ex(c.sha, EVP_sha256(), NULL);
@@ -306,23 +308,23 @@ static _Noreturn void live(int control, const struct peer_conf *conf)
 	if (!c.ssl)
 		_exit(1);
 	shake_hands(&c, conf);
-	say(&c);
+	send_report(&c);
 	while (recv(control, &cmd, sizeof(cmd), 0) == sizeof(cmd)) {
-		c.report.result = obey(&c, &cmd);
-		say(&c);
+		c.report.result = run_command(&c, &cmd);
+		send_report(&c);
 	}
 	_exit(0);
 }
 
 /* ---- the program ---- */
 
-/* One descriptor beside a message. */
+/* Room for one descriptor that comes along with a message. */
 union ancillary {
 	struct cmsghdr head;
 	char room[CMSG_SPACE(sizeof(int))];
 };
 
-/* False at the end of the test program. */
+/* Returns false at the end of the test program. */
 static bool next_request(int sock, struct peer_request *r, int *control)
 {
 	union ancillary a;
@@ -370,7 +372,7 @@ static void start(int sock, const struct peer_request *r, int control,
 	close(sock);
 	alarm(LIFETIME);
 	greet(control);
-	live(control, &r->conf);
+	serve(control, &r->conf);
 }
 
 int main(int argc, char **argv)
@@ -381,7 +383,7 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, SIG_DFL);
-	signal(SIGCHLD, SIG_IGN);	/* nobody waits for them */
+	signal(SIGCHLD, SIG_IGN);	/* the children need no wait() */
 	tls_context(false);
 	while (next_request(sock, &r, &control)) {
 		start(sock, &r, control, self);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The peer's TLS: contexts, sessions, what a connection is to be like. */
+/* The peer's TLS: contexts, sessions, and the settings of a connection. */
 #include "peer_tls.h"
 
 #include <openssl/evp.h>
@@ -10,7 +10,7 @@
 
 #define SESSION_MAX	16384
 
-/* The newest, in memory that all connections share. */
+/* The newest session, in memory that all connections share. */
 struct session {
 	int len;
 	unsigned char der[SESSION_MAX];

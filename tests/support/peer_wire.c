@@ -5,9 +5,9 @@
 
 #define CHANGE_CIPHER_SPEC	20
 #define HIGHEST_TYPE		23
-#define LEAST_SEALED		17	/* a tag and one byte */
+#define RECORD_MIN		17	/* least length: a tag and one byte */
 #define PLAIN_MAX		16384
-#define SEALED_MAX		(PLAIN_MAX + 256)
+#define RECORD_LIMIT		(PLAIN_MAX + 256)
 
 static bool nonce_known(const struct nonces *n, uint64_t nonce)
 {
@@ -18,8 +18,9 @@ static bool nonce_known(const struct nonces *n, uint64_t nonce)
 }
 
 /*
- * The nonces of TLS 1.3 and ChaCha20 are not on the wire: both ends count. A
- * key or nonce used twice does not open here, and that ends in END_BROKEN.
+ * The nonces of TLS 1.3 and ChaCha20 are not on the wire; each end counts its
+ * sequence numbers. A record whose key or nonce was used before cannot be
+ * decrypted here, and the peer ends with END_BROKEN.
  */
 static void nonce_seen(struct wire_watch *w, const unsigned char *p)
 {
@@ -41,17 +42,19 @@ static size_t body_len(const unsigned char *head)
 	return (size_t)head[3] << 8 | head[4];
 }
 
-/* The head of a record is complete (with the nonce, where it has one). */
+/*
+ * The header of a record has arrived (with the explicit nonce, if it has one).
+ */
 static void record_seen(struct wire_watch *w)
 {
 	size_t body = body_len(w->head);
 
 	if (body > w->max_record)
 		w->max_record = body;
-	if (w->explicit_nonce && w->sealed)
+	if (w->explicit_nonce && w->encrypted)
 		nonce_seen(w, w->head + WIRE_HEADER);
 	if (w->head[0] == CHANGE_CIPHER_SPEC)
-		w->sealed = true;
+		w->encrypted = true;
 }
 
 static size_t head_size(const struct wire_watch *w)
@@ -101,7 +104,7 @@ static void count_markers(struct wire_watch *w, const unsigned char *p,
 	}
 }
 
-/* Also find a MARKER that two reads cut in two. */
+/* Also find a MARKER that is split between two reads. */
 static void find_markers(struct wire_watch *w, const unsigned char *p,
 			 size_t n)
 {
@@ -134,11 +137,11 @@ static bool header(const unsigned char *p)
 	size_t body = body_len(p);
 
 	return p[0] >= CHANGE_CIPHER_SPEC && p[0] <= HIGHEST_TYPE &&
-	       p[1] == 3 && p[2] == 3 && body >= LEAST_SEALED &&
-	       body <= SEALED_MAX;
+	       p[1] == 3 && p[2] == 3 && body >= RECORD_MIN &&
+	       body <= RECORD_LIMIT;
 }
 
-/* Exactly one record, the first part of one, or one with others behind it. */
+/* Exactly one record, the first part of one, or one followed by others. */
 bool wire_record_in_data(const unsigned char *p, size_t have, size_t whole)
 {
 	size_t inner;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the peer sees on the wire, and in what it opens. */
+/* What the peer detects on the wire and in the plaintext. */
 #ifndef TLSSF_TEST_PEER_WIRE_H
 #define TLSSF_TEST_PEER_WIRE_H
 
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define WIRE_HEADER	5	/* of a TLS record */
-#define WIRE_NONCE	8	/* explicit part, TLS 1.2 AES-GCM */
+#define WIRE_NONCE	8	/* the explicit part, TLS 1.2 AES-GCM */
 #define WIRE_RANGES	64
 
 /* Explicit nonces seen, as ranges of consecutive numbers. */
@@ -21,23 +21,23 @@ struct nonces {
 
 struct wire_watch {
 	bool explicit_nonce;	/* the cipher suite writes one */
-	bool sealed;		/* TLS 1.2: ChangeCipherSpec has come */
-	/* the record now passing by */
+	bool encrypted;		/* TLS 1.2: ChangeCipherSpec has arrived */
+	/* of the record that is arriving */
 	unsigned char head[WIRE_HEADER + WIRE_NONCE];
 	size_t have, left;
 	unsigned char tail[MARKER_LEN - 1];
 	size_t tail_len;
 	struct nonces nonces;
-	/* what is found */
+	/* results */
 	unsigned int nonce_repeats, markers;
 	size_t max_record;
 };
 
-/* These bytes have come; before TLS opens anything of them. */
+/* Examine these bytes from the wire, before OpenSSL decrypts them. */
 void wire_seen(struct wire_watch *w, const unsigned char *p, size_t n);
 /*
- * Is the plaintext of a record, `whole` bytes that begin with these, itself a
- * record: sealed twice?
+ * Is the plaintext of a record (`whole` bytes, of which these are the first)
+ * itself a record, so that it was encrypted twice?
  */
 bool wire_record_in_data(const unsigned char *p, size_t have, size_t whole);
 

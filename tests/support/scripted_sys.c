@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_STEPS 256	/* not yet made */
+#define MAX_STEPS 256	/* steps that are still to come */
 
 #define SYS_CALL_NAME(name) #name,
 static const char *const names[] = { SYS_CALLS(SYS_CALL_NAME) };
@@ -20,7 +20,7 @@ static struct {
 	bool has_default[CALL_COUNT];
 	unsigned int made[CALL_COUNT];
 	enum sys_call failing;
-	unsigned int fails_in;	/* calls of it; 0: never */
+	unsigned int fails_in;	/* fails at its so-many-th call; 0: never */
 	int err;
 } script;
 
@@ -82,7 +82,10 @@ static int64_t own_clock(const struct sys_args *args)
 	return (int64_t)clock_ms;
 }
 
-/* What must answer, or NULL: the call is not expected and has no default. */
+/*
+ * The step that must answer; NULL: the script does not expect the call, and
+ * there is no default.
+ */
 static const struct step *find(enum sys_call call)
 {
 	static const struct step process = { .play = true_process };
@@ -126,7 +129,7 @@ static int64_t play(enum sys_call call, struct sys_args args)
 	if (script.fails_in && script.failing == call && !--script.fails_in)
 		return -script.err;
 	if (s == NULL)
-		ck_abort_msg("call %s, but the script wants %s", names[call],
+		ck_abort_msg("call %s, but the script expects %s", names[call],
 			     script.next < script.count ?
 			     names[script.steps[script.next].call] :
 			     "no more");

@@ -6,7 +6,7 @@
 
 #define SHORT_TURNS	1000u
 
-/* Each test is a process that Check forks, so each has the CPU time anew. */
+/* Check forks a process for each test, so the limit is per test. */
 static void limit_cpu(void)
 {
 	struct rlimit limit;

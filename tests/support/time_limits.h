@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The time limits of all test programs. No verdict may depend on how fast or
- * how busy the machine is, so only a hang reaches any of them.
+ * The time limits of all test programs. No result may depend on how fast or how
+ * busy the machine is, so only a hang reaches these limits.
  */
 #ifndef TLSSF_TEST_TIME_LIMITS_H
 #define TLSSF_TEST_TIME_LIMITS_H
@@ -10,17 +10,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One wait for something that must come: 5 minutes. */
+/* One wait for an event that must come: 5 minutes. */
 #define HANG_MS		300000
 #define HANG_S		(HANG_MS / 1000)
-/* One test: this much CPU time if it spins, this much real time if it waits. */
+/* One test: the CPU time if it loops, the real time if it waits. */
 #define TEST_CPU_S	600
 #define TEST_REAL_S	1200
 
-/* Check's tcase_create() with these limits. No test calls that itself. */
+/* tcase_create() of Check with these limits. Tests call only this one. */
 TCase *add_case(Suite *suite, const char *name);
 
-/* The real clock, CLOCK_MONOTONIC. */
+/* CLOCK_MONOTONIC, also where the library's clock is scripted. */
 uint64_t real_ms(void);
 /*
  * Sleep a millisecond or, with more turns, ten; false once that has taken

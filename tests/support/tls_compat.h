@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* For tests that run with either library: what BoringSSL has not. */
+/* For tests that run with either TLS library: what BoringSSL lacks. */
 #ifndef TLSSF_TEST_TLS_COMPAT_H
 #define TLSSF_TEST_TLS_COMPAT_H
 
@@ -9,13 +9,13 @@
 
 #ifdef OPENSSL_IS_BORINGSSL
 
-#define LIBRARY_KTLS		0	/* no kernel TLS of its own */
+#define LIBRARY_KTLS		0	/* BoringSSL has no kernel TLS */
 #define SSL_OP_ENABLE_KTLS	0
 
 #define ERR_raise(lib, reason) \
 	ERR_put_error((lib), 0, (reason), __FILE__, __LINE__)
 
-/* Fixed by the machine: a test takes the cipher that the peer offers. */
+/* BoringSSL chooses TLS 1.3 ciphers itself: a test gets the peer's choice. */
 static inline int SSL_set_ciphersuites(SSL *ssl, const char *names)
 {
 	(void)ssl, (void)names;

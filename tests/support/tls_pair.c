@@ -22,7 +22,8 @@ const struct suite_row rows[N_ROWS] = {
 	{ TLS1_2_VERSION, "ECDHE-RSA-AES128-GCM-SHA256" },
 	{ TLS1_2_VERSION, "ECDHE-RSA-CHACHA20-POLY1305" },
 	{ TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384" },
-	{ TLS1_2_VERSION, "ECDHE-RSA-AES128-SHA" },	/* CBC: padding */
+	/* CBC, so that records are padded */
+	{ TLS1_2_VERSION, "ECDHE-RSA-AES128-SHA" },
 };
 
 /* ---- the BIO below our end ---- */
@@ -138,7 +139,7 @@ static void shake_hands(struct pair *p)
 		if (SSL_do_handshake(p->ssl) == 1 && theirs == 1)
 			return;
 	}
-	ck_abort_msg("handshake");
+	ck_abort_msg("the handshake does not complete");
 }
 
 void pair_open(struct pair *p, SSL_CTX *ctx, const struct suite_row *row,
@@ -208,7 +209,7 @@ size_t pair_read(struct pair *p, void *buf, size_t cap)
 	err = SSL_get_error(p->peer, r);
 	ck_assert_msg(err == SSL_ERROR_WANT_READ ||
 		      err == SSL_ERROR_ZERO_RETURN,
-		      "the peer cannot go on: SSL error %d", err);
+		      "the peer cannot decrypt: SSL error %d", err);
 	return n;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A TLS connection in memory for unit tests. The handshake runs over memory
- * BIOs; then our end gets a write BIO that claims to be a socket (or none) and
- * whose bytes go through a wire with little room, as each test sets it.
+ * BIOs. Then our end gets a write BIO that claims to be a socket (or not), and
+ * that passes the bytes to a "wire" with as much room as the test sets.
  */
 #ifndef TLSSF_TEST_TLS_PAIR_H
 #define TLSSF_TEST_TLS_PAIR_H
@@ -15,35 +15,38 @@
 #define UNLIMITED	((size_t)-1)
 #define NO_SOCKET	(-1)
 
-/* What lies below our end. It takes at most `chunk` bytes at a time while it
- * has room, then fails with `err`. */
+/*
+ * What lies below our end. It accepts at most `chunk` bytes at a time as long
+ * as it has room, and then fails with `err`.
+ */
 struct wire {
 	size_t room, chunk;
 	int err;
-	size_t taken;		/* in all */
-	size_t last;		/* length offered last */
-	unsigned int writes;	/* by the TLS library, not by us */
+	size_t taken;		/* bytes that it has accepted */
+	size_t last;		/* length of the last write */
+	/* writes by the TLS library, without those of libtlssf */
+	unsigned int writes;
 };
 
 struct pair {
 	SSL *ssl;		/* our end: the server */
 	SSL *peer;
 	BIO *to_peer;
-	int fd;			/* as the BIO tells, or NO_SOCKET */
-	bool kernel;		/* the BIO says that the kernel seals */
+	int fd;			/* of the write BIO, or NO_SOCKET */
+	bool kernel;		/* the BIO claims that the kernel encrypts */
 	struct wire wire;
-	/* sees all that the wire takes; NULL: nobody looks */
+	/* called with all that the wire accepts; or NULL */
 	void (*watch)(const void *buf, size_t len);
 };
 
-struct suite_row {		/* what most tests run over */
+struct suite_row {		/* version and cipher of a connection */
 	int version;
 	const char *cipher;	/* OpenSSL's name */
 };
 #define N_ROWS	4
 extern const struct suite_row rows[N_ROWS];
 
-/* The wire starts without limits. `ctx` NULL: a fresh one. */
+/* The wire is unlimited at first. `ctx` NULL: a new SSL_CTX. */
 void pair_open(struct pair *p, SSL_CTX *ctx, const struct suite_row *row,
 	       int fd, bool kernel);
 /*
@@ -53,13 +56,16 @@ void pair_open(struct pair *p, SSL_CTX *ctx, const struct suite_row *row,
  */
 void pair_restart(struct pair *p, const struct suite_row *row, int tickets);
 void pair_close(struct pair *p);
-/* Bytes leave our end: how many the wire took, or -errno. */
+/* Our end sends bytes: returns how many the wire accepted, or -errno. */
 ssize_t pair_send(struct pair *p, const void *buf, size_t len);
-/* All that the peer can open by now; fails the test when it cannot go on. */
+/*
+ * Read all that the peer can decrypt by now. Fails the test if it cannot
+ * decrypt.
+ */
 size_t pair_read(struct pair *p, void *buf, size_t cap);
-bool pair_closed(struct pair *p);	/* the peer has seen close_notify */
+bool pair_closed(struct pair *p);	/* the peer has received close_notify */
 
-/* Every errno, and 512 which the kernel leaks. */
+/* Call `test` with every errno, and with 512, which the kernel may return. */
 void for_each_errno(void (*test)(int err));
 
 #endif

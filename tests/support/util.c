@@ -13,10 +13,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BLOCK		512	/* of the pattern: MARKER, number, noise */
+#define BLOCK		512 /* bytes of the pattern: MARKER, number, noise */
 #define ALL_SKIPPED	77
 
-/* Shared with the child process in which Check runs each test. */
+/* Shared with the child processes in which Check runs the tests. */
 struct tally {
 	unsigned int skipped, compared;
 };
@@ -33,7 +33,7 @@ const struct cipher ciphers[N_CIPHERS] = {
 	  "TLS_CHACHA20_POLY1305_SHA256", TLSSF_CHACHA20_POLY1305 },
 };
 
-/* ---- what is tried, skipped, failed ---- */
+/* ---- passed, failed, skipped ---- */
 
 static void make_key(void)
 {
@@ -246,7 +246,7 @@ void fill(unsigned char *buf, uint64_t off, size_t len)
 	}
 }
 
-/* Also called by main(), where Check's assertions cannot be used. */
+/* main() calls this, too, where Check's assertions cannot be used. */
 static void need(bool done, const char *what)
 {
 	if (!done) {

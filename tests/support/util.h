@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the end-to-end tests share: files of known content, a link (our end of
- * a TLS connection, a plain peer at the other), loops as a correct application
- * writes them, and the account of what should have arrived.
+ * What the end-to-end tests share: files of known content; a link, which is our
+ * end of a TLS connection to a peer; loops as a correct application has them;
+ * and the hash of the bytes that should arrive.
  */
 #ifndef TLSSF_TEST_UTIL_H
 #define TLSSF_TEST_UTIL_H
@@ -23,21 +23,24 @@
 #define ELIBBAD 80
 #endif
 
-/* ---- what is tried, skipped, failed ---- */
+/* ---- passed, failed, skipped ---- */
 
 /*
- * Run the suite; print each skip by name and, last, "NAME: N passed, N failed,
- * N skipped". The exit status: 0, 1, or 77 when all was skipped.
+ * Run the suite. Prints each skip by name and, as the last line, "NAME: N
+ * passed, N failed, N skipped". Returns the exit status: 0, 1, or 77 when all
+ * tests were skipped.
  */
 int run_suite(const char *name, Suite *suite);
-/* Let all tests inherit what takes a while: the library's probe, the peers. */
+/*
+ * Do once, before the tests fork, what takes long: the probe, the peer program.
+ */
 void warm_up(void);
-/* Count the test that runs now as skipped; return from it afterwards. */
+/* Count the running test as skipped. The test returns afterwards. */
 void skip_test(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* The budget: TLSSF_GUEST, and TLSSF_FULL for more of it. */
+/* How much to test: TLSSF_GUEST for less, TLSSF_FULL for everything. */
 bool in_guest(void);
 bool full_run(void);
-/* One more stream that was compared by SHA-256. */
+/* Count a stream that was compared by SHA-256. */
 void count_comparison(void);
 
 /* ---- versions and ciphers ---- */
@@ -50,19 +53,22 @@ struct cipher {
 #define N_CIPHERS 3
 extern const struct cipher ciphers[N_CIPHERS];
 const char *version_word(int version);	/* "tls12", "tls13" */
-/* -1 without TLSSF_EXPECT, else whether it promises the word. */
+/* -1 without TLSSF_EXPECT, else whether the word is in it. */
 int expected(const char *word);
 int expected_cipher(int version, const struct cipher *c);
-/* The kernel can seal, and be given new keys: promised, else probed. */
+/*
+ * The kernel can encrypt with this cipher; the kernel can rekey. The answer is
+ * that of TLSSF_EXPECT, or else of the probe.
+ */
 bool kernel_can(int version, const struct cipher *c);
 bool kernel_rekeys(void);
-/* The TLS library's own kernel TLS survives a KeyUpdate. */
+/* The TLS library's own kernel TLS works after a KeyUpdate. */
 bool survives_rekey(void);
-/* What AUTO must take when `sent` bytes were asked for in all. */
+/* The method that AUTO must use once `sent` bytes were sent. */
 int auto_method(int version, const struct cipher *c, uint64_t sent);
 #define TAKEOVER_PAYS	(96 * KIB)
 
-/* ---- files: all of them are the pattern ---- */
+/* ---- files, filled with the pattern ---- */
 
 struct file {
 	int fd;
@@ -71,7 +77,7 @@ struct file {
 };
 void fill(unsigned char *buf, uint64_t off, size_t len);
 void file_make(struct file *f, uint64_t size);
-/* Size bytes of which only [from, size) is not a hole. */
+/* A file of `size` bytes of which only [from, size) has data. */
 void file_make_sparse(struct file *f, uint64_t from, uint64_t size);
 void file_free(struct file *f);
 
@@ -79,34 +85,35 @@ void file_free(struct file *f);
 
 struct link_conf {
 	int method;		/* enum tlssf_method, for tlssf_ctx_init */
-	bool no_init;		/* no tlssf_ctx_init */
+	bool no_init;		/* without tlssf_ctx_init() */
 	bool client;		/* our end is the TLS client */
 	int version;		/* 0: TLS 1.3 */
 	const struct cipher *cipher; /* NULL: the first */
-	const char *cipher_name; /* instead of it */
+	const char *cipher_name; /* replaces `cipher` */
 	bool nonblocking;
-	bool no_handshake;	/* link_handshake() is left to the test */
+	bool no_handshake;	/* the test calls link_handshake() itself */
 	int sndbuf;
 	uint64_t options;	/* SSL_OP_... of our SSL_CTX */
-	int tickets;		/* as given + 1; 0: default */
-	int key_update;		/* as in struct tlssf_options, these too: */
+	int tickets;		/* number of tickets, plus 1; 0: default */
+	int key_update;		/* members of struct tlssf_options: */
 	bool drop_padding, attach_late;
 	uint64_t key_records, takeover_from;
 	size_t max_payload_len;
 	bool zerocopy;
-	SSL_CTX *ctx;		/* instead of a fresh one */
+	SSL_CTX *ctx;		/* replaces a new SSL_CTX */
 	size_t max_per_call, max_buffered;
-	struct peer_conf peer;	/* rcvbuf, max_fragment, name */
+	struct peer_conf peer; /* only rcvbuf, max_fragment and name are used */
 };
 
 struct link {
 	SSL *ssl;
 	int fd;
 	struct peer peer;
-	struct peer_report report; /* the last one heard */
-	EVP_MD_CTX *sha;	/* of what should arrive */
-	uint64_t bytes, total;	/* since the last comparison, and in all */
-	unsigned int turns;	/* of the loops below, waits included */
+	struct peer_report report; /* the last report of the peer */
+	EVP_MD_CTX *sha;	/* of the bytes that should arrive */
+	/* expected since the last comparison, and in all */
+	uint64_t bytes, total;
+	unsigned int turns;	/* of the loops below, with their waits */
 	unsigned int waits;
 };
 
@@ -115,7 +122,7 @@ SSL_CTX *test_ctx(const struct link_conf *conf);
 void link_open(struct link *l, const struct link_conf *conf);
 void link_handshake(struct link *l);
 
-/* The methods and versions that most tests run over. */
+/* The combinations of method and version that most tests run with. */
 struct way {
 	int method, version;
 	const char *name;
@@ -127,42 +134,53 @@ struct way {
 #endif
 extern const struct way ways[N_WAYS];
 /*
- * Run a loop test `per_way` times for each. The user-space ways do not depend
- * on the kernel, and what AUTO comes to there is run by name: in a guest only
- * e2e_matrix runs these.
+ * Run a loop test `per_way` times for each way. In user space the kernel does
+ * not matter, and AUTO chooses one of the other methods: in a guest only
+ * e2e_matrix runs those ways.
  */
 #define add_ways(tc, test, per_way) \
 	tcase_add_loop_test(tc, test, (int)(per_way) * first_way(), \
 			    (int)(per_way) * end_of_ways())
 int first_way(void);
 int end_of_ways(void);
-#define AUTO_WAY	(N_WAYS - 2)	/* and up to there the kernel's */
-#define KERNEL_WAYS	2	/* from there on */
+/* the ways before this one need the kernel */
+#define AUTO_WAY	(N_WAYS - 2)
+#define KERNEL_WAYS	2	/* the ways from here on need the kernel */
 #define TLS12_WAY(i)	(2 * (i))
 #define TLS13_WAY(i)	(2 * (i) + 1)
-/* link_open() for one of them; false: counted as skipped, see there. */
+/*
+ * link_open() for this way. Returns false if the way cannot run here; then the
+ * test counts as skipped.
+ */
 bool link_open_way(struct link *l, int way, struct link_conf *conf,
 		   const char *test);
-/* Free all; safe on a zeroed link and twice. Does not say good-bye. */
+/*
+ * Free everything, without close_notify. May be called twice, and for a zeroed
+ * link.
+ */
 void link_close(struct link *l);
 void set_nonblocking(int fd, bool on);
 
-/* The peer's side. */
-void tell(struct link *l, int op, uint64_t n);
-void tell_read(struct link *l, uint64_t n, size_t chunk, unsigned int pause);
-const struct peer_report *hear(struct link *l);
-/* Account for what the application has sent. */
-void want_bytes(struct link *l, const void *buf, size_t len);
-void want_file(struct link *l, const struct file *f, uint64_t off, size_t len);
-void want_pattern(struct link *l, uint64_t off, uint64_t len);
-/* Hear the report of a PEER_READ: these bytes, and nothing in the clear. */
+/* ---- the peer ---- */
+void peer_do(struct link *l, int op, uint64_t n);
+void peer_do_read(struct link *l, uint64_t n, size_t chunk, unsigned int pause);
+const struct peer_report *get_report(struct link *l);
+/* Add to the bytes that should arrive. */
+void expect_bytes(struct link *l, const void *buf, size_t len);
+void expect_file(struct link *l, const struct file *f, uint64_t off,
+		 size_t len);
+void expect_pattern(struct link *l, uint64_t off, uint64_t len);
+/*
+ * Wait for the report of a PEER_READ: exactly the expected bytes have arrived,
+ * and none in plaintext.
+ */
 void compare(struct link *l);
-/* Peer reads all that was accounted for, then compare(). */
+/* The peer reads all expected bytes; then compare(). */
 void sync_peer(struct link *l);
-/* Peer reads to the end: all bytes and then this end. */
+/* The peer reads to the end: all expected bytes, and this kind of end. */
 void expect_end(struct link *l, enum peer_end end);
 
-/* ---- loops as an application writes them; all assert success ---- */
+/* ---- loops as an application has them; each must succeed ---- */
 
 void wait_writable(struct link *l);
 void send_all(struct link *l, const struct file *f, uint64_t off, size_t len);
@@ -176,9 +194,15 @@ void shutdown_all(struct link *l);
 /* ---- what is in force ---- */
 
 void get_status(struct link *l, struct tlssf_status *st);
-/* The kernel's own word on this socket: does it seal, and what comes next. */
+/*
+ * What the kernel reports for the socket: whether it encrypts, and the next
+ * sequence number.
+ */
 bool kernel_seq(const struct link *l, uint64_t *seq);
-/* Fail with both names unless the last failure is this one. */
+/*
+ * Fail the test unless the call has failed in this way. The message has both
+ * names.
+ */
 void assert_failed(struct link *l, ssize_t got, int err, int reason,
 		   bool dead);
 
