@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a user's program looks like to the linker; also compiled as C++. */
+/*
+ * A minimal program that uses the library, for the linker; also compiled as
+ * C++.
+ */
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>

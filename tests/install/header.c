@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The public header alone: compiled as C11 and as C++11 by scripts/header; and
- * its ABI, which may only grow: a line here that fails breaks programs that
- * were built before.
+ * The public header alone, compiled as C11 and as C++11 by scripts/header; and
+ * its ABI, which may only grow. A line here that fails means that programs
+ * built before would break.
  */
 #include <tlssf/tlssf.h>
 
@@ -10,7 +10,7 @@
 
 #define VALUE(name, value) static_assert(TLSSF_##name == (value), #name)
 
-/* One behind each place where somebody might put another one in. */
+/* A value at the end of each list: a new one before it would fail here. */
 VALUE(ERROR, -1);
 VALUE(WANT_READ, -2);
 VALUE(WANT_WRITE, -3);
@@ -60,7 +60,7 @@ PLACE(tlssf_caps, library, 216);
 PLACE(tlssf_caps, library_rekey, 228);
 #endif
 
-/* Called by nobody; takes each declaration at its word. */
+/* Never called. It uses each declaration with its documented types. */
 int header_test(struct ssl_st *ssl, struct ssl_ctx_st *ctx, int fd);
 
 int header_test(struct ssl_st *ssl, struct ssl_ctx_st *ctx, int fd)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What we believe of the kernel's TLS, asserted with plain system calls. The
- * library is not involved: when one of these fails, the library's ground has
- * moved. TLSSF_EXPECT holds the features promised of this kernel (a row of
- * tests/vm/kernels.txt): one missing fails, one not promised fails too.
- * Without it and without kernel TLS there is nothing to assert: exit 77.
+ * What the library assumes about the kernel's TLS, tested with plain system
+ * calls and without the library. If a test fails, the library's assumptions do
+ * not hold on this kernel. TLSSF_EXPECT has the features that this kernel must
+ * have (a row of tests/vm/kernels.txt): a feature that is missing fails, and so
+ * does one that is not listed. Without TLSSF_EXPECT and without kernel TLS
+ * there is nothing to test: exit status 77.
  */
 #include "kernel_facts_util.h"
 
@@ -20,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* -1 without TLSSF_EXPECT, else whether it promises the word. */
+/* -1 without TLSSF_EXPECT, else whether the word is in it. */
 static int expected(const char *word)
 {
 	const char *s = getenv("TLSSF_EXPECT");
@@ -42,8 +43,8 @@ bool feature(const char *word, bool shown)
 	int want = expected(word);
 
 	ck_assert_msg(want < 0 || want == shown, "%s: %s, but %s", word,
-		      shown ? "shown" : "missing",
-		      want ? "promised" : "not promised");
+		      shown ? "present" : "missing",
+		      want ? "expected" : "not expected");
 	return shown;
 }
 
@@ -66,7 +67,7 @@ static void suite_word(int i, char *word, size_t size)
 		 aeads[i % N_AEAD].word);
 }
 
-/* A word that no test here looks at would promise nothing. */
+/* TLSSF_EXPECT must not have a word that no test checks. */
 START_TEST(expect_has_no_unknown_word)
 {
 	static const char *const others[] = { "rekey", "zerocopy-ro",
@@ -104,7 +105,10 @@ START_TEST(suite_and_one_record)
 	c.peer.seq = 1;
 	e = set_tx(c.tx, &c.keys);
 	if (!feature(word, e == 0)) {
-		/* ENOENT: known, but no such crypto algorithm */
+		/*
+		 * ENOENT: the kernel knows the cipher and has no such crypto
+		 * algorithm
+		 */
 		ck_assert_msg(e == (aria13 ? EINVAL : ENOENT), "%s: %s", word,
 			      strerror(e));
 		assert_plain();
@@ -152,7 +156,7 @@ START_TEST(option_max_payload_len)
 }
 END_TEST
 
-/* ---- errno table ---- */
+/* ---- errno of each failure ---- */
 
 START_TEST(errno_ulp)
 {
@@ -219,7 +223,7 @@ START_TEST(errno_tls_tx)
 	bad.len = 4;
 	ck_assert_int_eq(set_tx(c.tx, &bad), EINVAL);
 	assert_plain();
-	/* a failure is not final: the socket still takes good keys */
+	/* after a failure the socket still accepts correct keys */
 	ck_assert_int_eq(set_tx(c.tx, &c.keys), 0);
 	ck_assert_int_eq(send(c.tx, buf, 10, 0), 10);
 	ck_assert(peer_wait(&c.peer, 10, PATIENCE));
@@ -247,7 +251,7 @@ START_TEST(errno_send)
 }
 END_TEST
 
-/* TLS_TX does not look at the connection's state. */
+/* TLS_TX ignores the state of the TCP connection. */
 START_TEST(errno_tls_tx_after_reset)
 {
 	conn_open(0, 0);
@@ -260,7 +264,7 @@ START_TEST(errno_tls_tx_after_reset)
 }
 END_TEST
 
-/* ---- reading back, the second TLS_TX ---- */
+/* ---- reading the key back, and a second TLS_TX ---- */
 
 START_TEST(read_back)
 {
@@ -278,7 +282,7 @@ START_TEST(read_back)
 	len = c.keys.len - 1;
 	assert_errno(getsockopt(c.tx, SOL_TLS, TLS_TX, info, &len), EINVAL);
 	ck_assert_uint_eq(rec_seq(), c.seq0);
-	/* 1 + 1 + 3 records; an open one does not count */
+	/* 1 + 1 + 3 records; the open one does not count */
 	ck_assert_int_eq(send(c.tx, buf, 10, 0), 10);
 	ck_assert_int_eq(send(c.tx, buf + 10, 10, 0), 10);
 	ck_assert_int_eq(send(c.tx, buf + 20, 2 * RECORD_MAX + 1, 0),
@@ -292,7 +296,7 @@ START_TEST(read_back)
 }
 END_TEST
 
-/* The record that would make the sequence number wrap kills the socket. */
+/* The socket fails at the record whose sequence number would wrap to 0. */
 START_TEST(sequence_wrap)
 {
 	conn_open(0, 0);
@@ -340,14 +344,14 @@ START_TEST(second_tls_tx_13)
 	else
 		ck_assert_int_eq(set_tx(c.tx, &next), EBUSY);
 	ck_assert_int_eq(e, c.peer.seq ? EBUSY : EINVAL);
-	/* else the old key stays in force */
+	/* else the old key stays in use */
 	ck_assert_int_eq(send(c.tx, buf, 10, 0), 10);
 	ck_assert(peer_wait(&c.peer, 15, PATIENCE));
 	ck_assert(peer_matches(&c.peer, 5, 0));
 }
 END_TEST
 
-/* A rekey over an open record seals old bytes with the new key. */
+/* A rekey while a record is open encrypts that record with the new key. */
 START_TEST(rekey_with_open_record)
 {
 	struct keys next;
@@ -365,8 +369,11 @@ END_TEST
 
 /* ---- main ---- */
 
-/* No ck_assert here: no test is running yet. A kernel that has the ULP says
- * ENOTCONN to an unconnected socket, one that cannot load it ENOENT. */
+/*
+ * No ck_assert here: no test is running yet. On a socket that is not connected,
+ * TCP_ULP fails with ENOTCONN if the kernel has the ULP, and with ENOENT if it
+ * cannot load it.
+ */
 static bool kernel_has_tls(void)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The receiving end: takes the records apart with libcrypto alone. */
+/*
+ * The receiving end: splits the stream into records and decrypts them with
+ * libcrypto alone.
+ */
 #include "kernel_facts_util.h"
 
 #include <errno.h>
@@ -18,7 +21,10 @@ static void nonce_make(const struct peer *p, const unsigned char *body,
 	memcpy(nonce, k->info + 4 + a->iv + a->key, a->salt);
 	memcpy(nonce + a->salt, k->info + 4, a->iv);
 	if (explicit_nonce(k)) {
-		/* crypto_info.iv goes on the wire, plus one a record */
+		/*
+		 * the explicit nonce starts at crypto_info.iv and grows by 1
+		 * per record
+		 */
 		ck_assert_uint_eq(get_be64(body), get_be64(k->info + 4) +
 						  p->key_records);
 		memcpy(nonce + 4, body, 8);
@@ -48,7 +54,7 @@ bool can_open(const struct aead *a)
 	return EVP_get_cipherbyname(a->evp) != NULL;
 }
 
-/* The tag follows the text, as in a record. */
+/* The tag follows the ciphertext, as in a record. */
 static bool aead_open(const struct keys *k, const unsigned char *nonce,
 		      const unsigned char *aad, size_t aad_len,
 		      unsigned char *text, size_t len, unsigned char *out)
@@ -65,7 +71,7 @@ static bool aead_open(const struct keys *k, const unsigned char *nonce,
 				 text + len) == 1 &&
 	     EVP_DecryptInit_ex(x, NULL, NULL, k->info + 4 + k->aead->iv,
 				nonce) == 1;
-	if (ok && ccm)	/* CCM wants the length first and has no final */
+	if (ok && ccm)	/* CCM needs the length first and has no final call */
 		ok = EVP_DecryptUpdate(x, NULL, &n, NULL, (int)len) == 1;
 	ok = ok && EVP_DecryptUpdate(x, NULL, &n, aad, (int)aad_len) == 1 &&
 	     EVP_DecryptUpdate(x, out, &n, text, (int)len) == 1 &&
@@ -74,7 +80,7 @@ static bool aead_open(const struct keys *k, const unsigned char *nonce,
 	return ok;
 }
 
-/* rec is a whole record of n bytes. */
+/* `rec` is a whole record of n bytes. */
 static void peer_open(struct peer *p, unsigned char *rec, size_t n)
 {
 	size_t skip = 5 + (explicit_nonce(&p->keys) ? 8 : 0);
@@ -90,11 +96,11 @@ static void peer_open(struct peer *p, unsigned char *rec, size_t n)
 	nonce_make(p, rec + 5, nonce);
 	aad_len = aad_make(p, rec, len, aad);
 	ck_assert_msg(aead_open(&p->keys, nonce, aad, aad_len, rec + skip, len,
-				out), "record %u does not open", p->n_records);
+				out), "record %u cannot be decrypted", p->n_records);
 	if (p->keys.version == V13) {
 		ck_assert_int_eq(type, TYPE_DATA);
 		type = out[--len];
-		ck_assert_int_ne(type, 0);	/* no padding, ever */
+		ck_assert_int_ne(type, 0);	/* the kernel never pads */
 	}
 	p->records[p->n_records++] = (struct record){ type, (uint16_t)len };
 	p->plain_len += len;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* kernel_facts, second half: open records, sendfile, closing, dead peers. */
+/* Part of kernel_facts: open records, sendfile(), closing, lost peers. */
 #include "kernel_facts_util.h"
 
 #include <errno.h>
@@ -14,7 +14,8 @@
 
 #define TAIL_MAX (40 * RECORD_MAX)
 #define SMALL_BUF 32768
-#ifndef ERESTARTSYS	/* not meant for user space, but it gets there */
+/* an internal errno of the kernel, which reaches user space */
+#ifndef ERESTARTSYS
 #define ERESTARTSYS 512
 #endif
 
@@ -50,7 +51,7 @@ START_TEST(open_record_is_held)
 	ck_assert_int_eq(push_open(c.tx), 0);
 	ck_assert(peer_wait(&c.peer, 10, PATIENCE));
 	ck_assert_uint_eq(rec_seq(), c.seq0 + 1);
-	/* nothing open: nothing is sent, no empty record either */
+	/* no record is open: nothing is sent, not even an empty record */
 	ck_assert_int_eq(push_open(c.tx), 0);
 	ck_assert_uint_eq(rec_seq(), c.seq0 + 1);
 	ck_assert(peer_quiet(&c.peer, QUIET));
@@ -58,7 +59,7 @@ START_TEST(open_record_is_held)
 }
 END_TEST
 
-/* One more byte without MSG_MORE, or a record of another type, pushes it. */
+/* A byte without MSG_MORE, or a record of another type, sends the open one. */
 START_TEST(open_record_is_pushed)
 {
 	static const struct record want[] = {
@@ -127,7 +128,7 @@ START_TEST(sendfile_arguments)
 	ck_assert_int_ge(spare[0], 0);
 	assert_errno(sendfile(c.tx, spare[0], &off, 1), EINVAL);
 	assert_errno(sendfile(c.tx, spare[1], NULL, 1), EBADF);
-	/* none of these pushed the open record */
+	/* none of these sent the open record */
 	ck_assert(peer_quiet(&c.peer, QUIET));
 	ck_assert_int_eq(push_open(c.tx), 0);
 	ck_assert(peer_wait(&c.peer, 3, PATIENCE));
@@ -146,8 +147,8 @@ START_TEST(sendfile_beyond_the_end)
 END_TEST
 
 /*
- * With splice pages records are full whatever the offset; before them one
- * record a pipe (16 pages) is short.
+ * Kernels with MSG_SPLICE_PAGES fill every record whatever the offset; older
+ * ones leave one record in each pipe (16 pages) short.
  */
 START_TEST(sendfile_record_sizes)
 {
@@ -169,7 +170,7 @@ START_TEST(sendfile_record_sizes)
 }
 END_TEST
 
-/* Short count at a record boundary, then EAGAIN; goes on after POLLOUT. */
+/* A short count at a record boundary, then EAGAIN; POLLOUT, then the rest. */
 START_TEST(sendfile_short_counts)
 {
 	struct pollfd pfd = { .events = POLLOUT };
@@ -179,7 +180,7 @@ START_TEST(sendfile_short_counts)
 	conn_open_tls(V13, &aeads[AES128GCM], SMALL_BUF, SMALL_BUF);
 	c.file = memory_file(len);
 	nonblocking(c.tx, true);
-	/* More than once where the peer's kernel acknowledges in between. */
+	/* more than one succeeds if an acknowledgement arrives in between */
 	while ((n = send_range((off_t)done, len - done)) > 0) {
 		done += (size_t)n;
 		ck_assert_uint_lt(done, len);
@@ -207,7 +208,7 @@ static void signals(int first_us, int every_us)
 	ck_assert_int_eq(setitimer(ITIMER_REAL, &it, NULL), 0);
 }
 
-/* A short count by signals alone: there is room for all of the file. */
+/* A short count because of signals alone: there is room for the whole file. */
 static size_t signalled_sendfile(size_t len)
 {
 	for (int i = 0; i < 20000; i++) {
@@ -227,8 +228,9 @@ static size_t signalled_sendfile(size_t len)
 }
 
 /*
- * A signal between two pipes' worth ends sendfile early. With splice pages the
- * last record stays open, counted but not sent; the zero-length push sends it.
+ * A signal ends sendfile() after a multiple of a pipe's size. With
+ * MSG_SPLICE_PAGES the last record stays open: it is counted and not sent. The
+ * empty record of type 23 sends it.
  */
 START_TEST(signal_leaves_an_open_record)
 {
@@ -252,9 +254,9 @@ START_TEST(signal_leaves_an_open_record)
 END_TEST
 
 /*
- * A signal while a record waits for room in TCP. Kernels without the fix kill
- * the socket: errno is ERESTARTSYS or, with SO_SNDTIMEO, an EINTR that stays
- * for ever; only SO_ERROR tells it from the harmless one.
+ * A signal while a record waits for room in TCP. Kernels without the fix end
+ * the connection: errno is ERESTARTSYS or, with SO_SNDTIMEO, an EINTR that
+ * never ends. Only SO_ERROR tells it from a harmless EINTR.
  */
 START_TEST(signal_while_blocked)
 {
@@ -295,7 +297,7 @@ START_TEST(signal_while_blocked)
 }
 END_TEST
 
-/* ---- the tail ---- */
+/* ---- records above TCP ---- */
 
 static void tail_open(int i)
 {
@@ -311,8 +313,9 @@ static void tail_open(int i)
 }
 
 /*
- * Send whole records until the kernel holds one above TCP; the peer reads no
- * more than that needs. Each sendfile() was complete. Returns the bytes.
+ * Send whole records until the kernel holds one above TCP. The peer reads no
+ * more than that needs. Each sendfile() returns the full count. Returns the
+ * bytes sent.
  */
 static size_t tail_send(void)
 {
@@ -330,11 +333,11 @@ static size_t tail_send(void)
 			peer_take(&c.peer, 4096);
 		}
 	}
-	ck_abort_msg("nothing is ever held above TCP");
+	ck_abort_msg("the kernel never holds a record above TCP");
 	return 0;
 }
 
-/* All accepted, then closed by that way: how many bytes are gone? */
+/* All bytes were accepted; close in this way, and return how many are lost. */
 static size_t tail_lost(int way)
 {
 	size_t sent;
@@ -353,7 +356,7 @@ static size_t tail_lost(int way)
 	return sent - c.peer.plain_len;
 }
 
-/* The negative control. An acknowledgement may save the tail now and then. */
+/* The negative control. An acknowledgement in time may prevent the loss. */
 START_TEST(tail_is_lost)
 {
 	for (int i = 0; i < 20; i++) {
@@ -361,11 +364,11 @@ START_TEST(tail_is_lost)
 		if (tail_lost(_i))
 			return;
 	}
-	ck_abort_msg("the tail is never lost");
+	ck_abort_msg("close() never loses a record");
 }
 END_TEST
 
-/* Zero pending is exactly "all is in TCP": then close() loses nothing. */
+/* pending() is 0 only when all bytes are in TCP: close() loses none then. */
 START_TEST(pending_is_exact)
 {
 	size_t sent, records;
@@ -388,7 +391,7 @@ START_TEST(pending_is_exact)
 }
 END_TEST
 
-/* ---- dead connections ---- */
+/* ---- connections that have ended ---- */
 
 static void wait_state(int state)
 {
@@ -399,7 +402,7 @@ static void wait_state(int state)
 	ck_assert_int_eq(tcp_state(c.tx), state);
 }
 
-/* EPIPE once, then success for ever; SIGPIPE from sendfile too. */
+/* EPIPE once, then success for ever; sendfile() raises SIGPIPE, too. */
 START_TEST(peer_closed)
 {
 	open_default();
@@ -437,7 +440,7 @@ START_TEST(peer_reset)
 }
 END_TEST
 
-/* After our own shutdown nothing is sent and everything "succeeds". */
+/* After our own shutdown(), nothing is sent and every call succeeds. */
 START_TEST(own_shutdown)
 {
 	open_default();
@@ -455,7 +458,7 @@ START_TEST(own_shutdown)
 }
 END_TEST
 
-/* The control: plain TCP and the bare ULP say EPIPE each time. */
+/* The control: plain TCP, with and without the ULP, returns EPIPE each time. */
 START_TEST(own_shutdown_plain)
 {
 	conn_open(0, 0);

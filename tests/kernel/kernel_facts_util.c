@@ -20,7 +20,7 @@
 
 static uint64_t in_tcp(int fd);
 
-/* The numbers are the ABI, so that old headers do for new ciphers. */
+/* The numbers are the kernel's ABI; old headers may lack the newer ciphers. */
 const struct aead aeads[N_AEAD] = {
 	{ "aes128gcm", "AES-128-GCM", 51, 8, 16, 4 },
 	{ "aes256gcm", "AES-256-GCM", 52, 8, 32, 4 },
@@ -32,7 +32,7 @@ const struct aead aeads[N_AEAD] = {
 	{ "aria256gcm", "ARIA-256-GCM", 58, 8, 32, 4 },
 };
 
-/* Layout by hand is right only if it is the header's. */
+/* The layout that this program uses must be that of linux/tls.h. */
 #define SAME(f, name) \
 	_Static_assert(offsetof(struct tls12_crypto_info_##name, f) == \
 		       OFF_##f(name), #name "." #f)
@@ -162,8 +162,8 @@ static void buffer(int fd, int opt, int size)
 }
 
 /*
- * Real-world segments: with loopback's 64 KiB ones a small buffer behaves
- * like nothing that exists. The time-out bounds a test that should not block.
+ * Segments of real networks: with loopback's 64 KiB segments a small buffer
+ * behaves unlike any real one. The time-out ends a test that should not block.
  */
 static int tcp_socket(void)
 {
@@ -202,7 +202,7 @@ void conn_open_tls(uint16_t version, const struct aead *a, int sndbuf,
 {
 	conn_open(sndbuf, rcvbuf);
 	ck_assert_int_eq(set_ulp(c.tx), 0);
-	c.seq0 = 7;	/* not 0: a kernel that ignored it would show */
+	c.seq0 = 7;	/* not 0, to detect a kernel that ignores it */
 	keys_make(&c.keys, version, a, c.seq0);
 	c.peer.keys = c.keys;
 	c.peer.seq = c.seq0;
@@ -326,8 +326,8 @@ short poll_now(int fd)
 }
 
 /*
- * bytes_acked is read before the queue: an ACK between the two then makes the
- * sum too small, so that pending() may say too much but never too little.
+ * bytes_acked is read before the queue. An ACK between the two reads makes the
+ * sum too small, so pending() may return too much and never too little.
  */
 static uint64_t in_tcp(int fd)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What kernel_facts.c needs to watch the kernel from outside: a loopback TCP
- * pair, key material in the layout of linux/tls.h, and a peer that takes the
- * records apart with libcrypto alone.
+ * What the files of kernel_facts share: a loopback TCP pair, key material in
+ * the layout of linux/tls.h, and a peer that decrypts the records with
+ * libcrypto alone.
  */
 #ifndef TLSSF_KERNEL_FACTS_UTIL_H
 #define TLSSF_KERNEL_FACTS_UTIL_H
@@ -36,25 +36,28 @@
 #define MAX_PLAIN (1 << 20)
 #define MAX_RECORDS 256
 #define PATIENCE HANG_MS
-#define QUIET 250	/* ms without a byte: nothing is coming */
+#define QUIET 250	/* ms without a byte: no more will come */
 
 enum { TYPE_ALERT = 21, TYPE_HANDSHAKE = 22, TYPE_DATA = 23 };
-/* tcpi_state; the kernel's numbers (netinet/tcp.h clashes with linux/tcp.h) */
+/*
+ * tcpi_state, with the kernel's numbers (netinet/tcp.h clashes with
+ * linux/tcp.h)
+ */
 enum { ST_ESTABLISHED = 1, ST_FIN_WAIT1 = 4, ST_FIN_WAIT2 = 5, ST_CLOSE = 7 };
 
 struct aead {
-	const char *word;	/* its part of the word in TLSSF_EXPECT */
+	const char *word;	/* its part of a word in TLSSF_EXPECT */
 	const char *evp;	/* libcrypto's name */
 	uint16_t id;
 	uint8_t iv, key, salt;	/* their sizes in the crypto_info */
 };
-/* of those that are unlike the others */
+/* of the ciphers with special cases */
 #define ID_CCM 53
 #define ID_CHACHA 54
 #define ID_SM4_CCM 56
 extern const struct aead aeads[N_AEAD];
 
-/* One direction's keys: the bytes that setsockopt(TLS_TX) takes. */
+/* The keys of one direction: the bytes that setsockopt(TLS_TX) takes. */
 struct keys {
 	const struct aead *aead;
 	uint16_t version;
@@ -67,12 +70,15 @@ struct record {
 	uint16_t len;		/* of the plaintext */
 };
 
-/* The receiving end. Plaintext of all record types is kept in one row. */
+/*
+ * The receiving end. The plaintext of all records is stored one after the
+ * other.
+ */
 struct peer {
 	int fd;
 	struct keys keys;
 	uint64_t seq;
-	unsigned int key_records;	/* records opened with these keys */
+	unsigned int key_records;	/* records decrypted with these keys */
 	bool eof;
 	int error;
 	size_t wire_total;
@@ -93,33 +99,33 @@ struct conn {
 	struct peer peer;
 };
 
-/* One connection a test; setup and teardown are Check's fixture. */
+/* One connection for each test; setup() and teardown() are Check's fixture. */
 extern struct conn c;
 extern int spare[2];			/* closed by teardown */
-extern unsigned char buf[4 * RECORD_MAX];	/* that pattern */
+extern unsigned char buf[4 * RECORD_MAX];	/* filled with pattern() */
 extern volatile sig_atomic_t pipes;	/* SIGPIPEs caught */
 void setup(void);
 void teardown(void);
 void add_send_tests(Suite *suite);
 void assert_errno(ssize_t r, int want);
 
-/* Sizes of 0 leave the kernel's default. */
+/* A size of 0 leaves the kernel's default. */
 void conn_open(int sndbuf, int rcvbuf);
-/* conn_open, ULP and TLS_TX; fails the test when the kernel refuses. */
+/* conn_open(), ULP and TLS_TX; fails the test if the kernel refuses them. */
 void conn_open_tls(uint16_t version, const struct aead *a, int sndbuf,
 		   int rcvbuf);
-/* TLS 1.3, AES-128-GCM, the kernel's buffers */
+/* TLS 1.3, AES-128-GCM, the kernel's default buffers */
 void open_default(void);
 void conn_close(void);
 /* setsockopt of an int; 0 or an errno */
 int opt_int(int fd, int level, int name, int value);
 void close_fd(int *fd);
-/* An unnamed file; its bytes are a pattern of the offset. */
+/* An unnamed file whose bytes are pattern() of their offsets. */
 int memory_file(size_t size);
 void nonblocking(int fd, bool on);
 void set_linger(int fd, int seconds);
 
-/* The byte at an offset of that pattern. */
+/* The byte at offset i of every test file. */
 unsigned char pattern(size_t i);
 void put_be64(unsigned char *p, uint64_t v);
 uint64_t get_be64(const unsigned char *p);
@@ -129,30 +135,33 @@ void keys_make(struct keys *k, uint16_t version, const struct aead *a,
 /* TLS 1.2 with a nonce on the wire */
 bool explicit_nonce(const struct keys *k);
 unsigned int overhead(const struct keys *k);
-/* Both give 0 or an errno. */
+/* Both return 0 or an errno. */
 int set_ulp(int fd);
 int set_tx(int fd, const struct keys *k);
 
 ssize_t send_cmsg(int fd, uint8_t type, const void *data, size_t len,
 		  int flags);
-/* The zero-length cmsg 23: pushes an open record, adds none. */
+/* An empty record of type 23: sends the open record, and adds none. */
 ssize_t push_open(int fd);
 uint64_t rec_seq(void);
 int tcp_state(int fd);
 int out_queue(int fd);
 short poll_now(int fd);
-/* Wire bytes that the kernel still holds above TCP. */
+/* Bytes of records that the kernel still holds above TCP. */
 int64_t pending(uint64_t accepted);
 
 /* Does this libcrypto have the cipher? */
 bool can_open(const struct aead *a);
-/* Take what has arrived, at most max bytes. Returns bytes, 0 if nothing. */
+/* Read what has arrived, at most max bytes. Returns the bytes, or 0. */
 size_t peer_take(struct peer *p, size_t max);
 bool peer_wait(struct peer *p, size_t plain, int ms);
-/* Read until end, error or ms without a byte; true at the end of stream. */
+/*
+ * Read until the end of the stream, an error, or `ms` without a byte; true at
+ * the end of the stream.
+ */
 bool peer_finish(struct peer *p, int ms);
 bool peer_quiet(struct peer *p, int ms);
-/* The plaintext after from is the file's from off on. */
+/* The plaintext from offset `from` on equals the file from `off` on. */
 bool peer_matches(const struct peer *p, size_t from, size_t off);
 
 /* Compare what was seen with TLSSF_EXPECT, both ways; returns what was seen. */

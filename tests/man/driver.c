@@ -18,10 +18,10 @@
 #include <tlssf/tlssf.h>
 #include <unistd.h>
 
-#define SECONDS		600	/* for all of it: only a hang takes longer */
+#define SECONDS		600 /* for the whole run: only a hang takes longer */
 #define STRANGERS	4
 
-/* from the pages */
+/* functions from the manual pages */
 SSL_CTX *server_ctx(const char *cert, const char *key);
 int kernel_sends_aes(void);
 int serve(SSL *ssl, int fd);
@@ -63,7 +63,9 @@ static SSL *shake_hands(SSL_CTX *ctx, int s)
 	return NULL;
 }
 
-/* Other programs on this machine look for ports, too: ours speaks TLS. */
+/*
+ * Other programs may scan for open ports: accept only a client that speaks TLS.
+ */
 static SSL *accept_ours(SSL_CTX *ctx, int listener)
 {
 	SSL *ssl = NULL;
