@@ -1,36 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* State of a connection: whose it is, how it waits, closes and ends. */
-#include "scripted_sys.h"
+/*
+ * The state of a connection: which process owns it, how calls wait, how it
+ * ends.
+ */
+#include "scripted_sys.h"	/* CMake then adds scripted_sys.c */
 #include "test_conn.h"
-#include "tls_pair.h"
-#include "util.h"
+#include "unit_conn.h"
 
-#include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <string.h>
-#include <unistd.h>
 
-#define SOCK	1000
-#define FILE_FD	1010
-#define LEN	40000
-#define ALERT	21
+struct world w;
 
-static struct {
-	struct pair p;
-	uint64_t file_size;
-	struct sys_tcp tcp;
-	int64_t process;
-	bool blocking;
-	int timeout;		/* SO_SNDTIMEO */
-	bool writable;
-	uint64_t waited;
-	unsigned int turns;
-	int alert_err;
-	unsigned int alerts;
-} w;
-
-/* ---- the system ---- */
+/* ---- the system calls ---- */
 
 static int64_t play_process(const struct sys_args *a)
 {
@@ -77,7 +58,7 @@ static int64_t play_sleep(const struct sys_args *a)
 	return 0;
 }
 
-static int64_t play_timeout(const struct sys_args *a)
+static int64_t play_send_timeout(const struct sys_args *a)
 {
 	memcpy(a->out, &w.timeout, sizeof(w.timeout));
 	return 0;
@@ -113,7 +94,7 @@ static void set_defaults(void)
 	SCRIPT_DEFAULT(nonblocking, .play = play_nonblocking);
 	SCRIPT_DEFAULT(poll, .fd = SOCK, .play = play_poll);
 	SCRIPT_DEFAULT(sleep_ms, .play = play_sleep);
-	SCRIPT_DEFAULT(send_timeout_ms, .play = play_timeout);
+	SCRIPT_DEFAULT(send_timeout_ms, .play = play_send_timeout);
 	SCRIPT_DEFAULT(send_room, .result = -ENOPROTOOPT);
 	SCRIPT_DEFAULT(tcp, .data = &w.tcp, .len = sizeof(w.tcp));
 	SCRIPT_DEFAULT(tcp_state, .result = TCP_ESTABLISHED);
@@ -126,7 +107,7 @@ static void set_defaults(void)
 	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);
 }
 
-static void world_open(bool kernel)
+void world_open(bool kernel)
 {
 	memset(&w, 0, sizeof(w));
 	w.file_size = 1u << 20;
@@ -138,13 +119,13 @@ static void world_open(bool kernel)
 	pair_open(&w.p, NULL, &rows[2], SOCK, kernel);
 }
 
-static ssize_t send_file(uint64_t off)
+ssize_t send_file(uint64_t off)
 {
 	return tlssf_send(w.p.ssl, FILE_FD, (off_t)off, LEN - off);
 }
 
-/* Some of the file is sealed; the socket took less. */
-static void leave_a_rest(void)
+/* A part of the file is encrypted, and the socket accepts less than that. */
+static void leave_unsent_bytes(void)
 {
 	w.p.wire.room = 20000;
 	ck_assert_int_eq(send_file(0), RECORD_MAX);
@@ -159,7 +140,7 @@ static void receive(size_t from, size_t to)
 	ck_assert_mem_eq(got, want, to - from);
 }
 
-static struct tlssf_status status_now(void)
+struct tlssf_status status_now(void)
 {
 	struct tlssf_status st = { .size = sizeof(st) };
 
@@ -167,7 +148,7 @@ static struct tlssf_status status_now(void)
 	return st;
 }
 
-static void assert_error(ssize_t r, int err, int reason, bool dead)
+void assert_error(ssize_t r, int err, int reason, bool dead)
 {
 	int saved = errno;
 
@@ -203,7 +184,7 @@ static void check_errno(int err)
 	case ENOBUFS:
 		check_classification(err, TLSSF_REASON_NO_MEMORY, false, err);
 		break;
-	case ECHILD:	/* our own word for another process */
+	case ECHILD:	/* the library's code for a call in a forked child */
 		check_classification(err, TLSSF_REASON_FORKED, false, EPERM);
 		break;
 	case EPIPE:
@@ -217,7 +198,7 @@ static void check_errno(int err)
 	case EBADMSG:
 		check_classification(err, TLSSF_REASON_TLS, true, err);
 		break;
-	case ERRNO_RESTARTSYS:	/* no errno of user space */
+	case ERRNO_RESTARTSYS:	/* an internal errno of the kernel */
 		check_classification(err, TLSSF_REASON_INTERRUPTED, true, EIO);
 		break;
 	default:
@@ -238,7 +219,7 @@ START_TEST(another_process_sends_nothing)
 	size_t taken;
 
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	w.p.wire.room = UNLIMITED;
 	taken = w.p.wire.taken;
 	w.process++;
@@ -249,64 +230,12 @@ START_TEST(another_process_sends_nothing)
 		     false);
 	ck_assert_int_eq(SSL_write(w.p.ssl, "x", 1), -1);
 	ck_assert_uint_eq(w.p.wire.taken, taken);
-	pair_close(&w.p);	/* the parent goes on, in its own memory */
+	pair_close(&w.p);	/* the parent continues with its own copy */
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	w.p.wire.room = UNLIMITED;
 	ck_assert_int_eq(send_file(RECORD_MAX), LEN - RECORD_MAX);
 	receive(0, LEN);
-	pair_close(&w.p);
-}
-END_TEST
-
-/* ---- SSL_clear() ---- */
-
-static void assert_peer_gone(int err)
-{
-	for (int i = 0; i < 2; i++) {
-		assert_error(send_file(0), err, TLSSF_REASON_PEER_GONE, true);
-		assert_error(tlssf_flush(w.p.ssl), err, TLSSF_REASON_PEER_GONE,
-			     true);
-		assert_error(tlssf_shutdown(w.p.ssl), err,
-			     TLSSF_REASON_PEER_GONE, true);
-	}
-}
-
-static void lose_peer(int err)
-{
-	w.p.wire.room = 0;
-	w.p.wire.err = err;
-}
-
-/*
- * A connection fails since its peer has gone. The application clears the SSL for
- * a second connection, and that peer goes as well: odd loops while OpenSSL
- * writes its session tickets, even loops just after. OpenSSL ignores the errors
- * of tickets and completes the handshake. Our calls must report that failure, and
- * not a write that is pending. Later loops: the SSL_CTX was prepared, so that
- * our bridge is put in during the handshake.
- */
-START_TEST(life_after_death)
-{
-	static const int errs[] = { EPIPE, ECONNRESET };
-	bool at_tickets = _i & 1, prepared = _i & 2;
-	int err = errs[_i / 4];
-
-	world_open(false);
-	if (prepared)
-		ck_assert_int_eq(tlssf_ctx_init(SSL_get_SSL_CTX(w.p.ssl), NULL),
-				 0);
-	lose_peer(EPIPE);
-	assert_peer_gone(EPIPE);
-	w.p.wire.room = UNLIMITED;
-	pair_restart(&w.p, &rows[2], 2);
-	if (at_tickets)
-		lose_peer(err);
-	ck_assert_int_eq(SSL_do_handshake(w.p.ssl), 1);
-	lose_peer(err);
-	assert_peer_gone(err);
-	ck_assert_int_eq(SSL_write(w.p.ssl, "x", 1), -1);
-	assert_peer_gone(err);
 	pair_close(&w.p);
 }
 END_TEST
@@ -316,7 +245,7 @@ END_TEST
 START_TEST(flush_nonblocking)
 {
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	ck_assert_int_eq(tlssf_flush(w.p.ssl), TLSSF_WANT_WRITE);
 	ck_assert_uint_eq(status_now().retry_ms, 0);
 	w.writable = true;
@@ -326,18 +255,18 @@ START_TEST(flush_nonblocking)
 	w.p.wire.room = UNLIMITED;
 	ck_assert_int_eq(tlssf_flush(w.p.ssl), 0);
 	receive(0, LEN);
-	/* what was flushed is told now and not sent again */
+	/* bytes that were flushed are reported now, and not sent again */
 	ck_assert_int_eq(send_file(RECORD_MAX), LEN - RECORD_MAX);
 	ck_assert_uint_eq(pair_read(&w.p, &w.file_size, 1), 0);
 	pair_close(&w.p);
 }
 END_TEST
 
-/* It waits as long as SO_SNDTIMEO says, and every turn waits. */
+/* flush waits as long as SO_SNDTIMEO says, and each turn of its loop waits. */
 static void flush_blocking(int timeout, bool writable)
 {
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	w.blocking = true;
 	w.writable = writable;
 	w.timeout = timeout;
@@ -359,11 +288,11 @@ START_TEST(flush_waits_for_the_timeout)
 }
 END_TEST
 
-/* A short count each time: flush goes on by itself. */
+/* After each short send() flush continues by itself. */
 START_TEST(flush_blocking_to_the_end)
 {
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	w.blocking = true;
 	w.p.wire.chunk = 1000;
 	w.p.wire.room = UNLIMITED;
@@ -376,11 +305,11 @@ END_TEST
 START_TEST(shutdown_says_goodbye_once)
 {
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), TLSSF_WANT_WRITE);
 	w.p.wire.room = UNLIMITED;
 	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), 0);
-	/* the peer's data is none of its business */
+	/* tlssf_shutdown() ignores data of the peer */
 	ck_assert_int_eq(SSL_write(w.p.peer, "late", 4), 4);
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(tlssf_shutdown(w.p.ssl), 0);
@@ -397,7 +326,7 @@ END_TEST
 START_TEST(quiet_shutdown_only_flushes)
 {
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	SSL_set_quiet_shutdown(w.p.ssl, 1);
 	w.p.wire.room = UNLIMITED;
 	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), 0);
@@ -410,11 +339,14 @@ END_TEST
 
 /* ---- another BIO ---- */
 
-/* Sealed records went with the old one: nothing after them can be right. */
+/*
+ * The old BIO had encrypted records, which are lost, so the stream must end
+ * here.
+ */
 START_TEST(bio_replaced_with_a_rest)
 {
 	world_open(false);
-	leave_a_rest();
+	leave_unsent_bytes();
 	SSL_set0_wbio(w.p.ssl, BIO_new(BIO_s_mem()));
 	assert_error(send_file(RECORD_MAX), ECONNABORTED, TLSSF_REASON_IO,
 		     true);
@@ -438,102 +370,22 @@ START_TEST(bio_replaced_without)
 }
 END_TEST
 
-/* ---- KeyUpdate where the kernel cannot follow ---- */
-
-/* A libssl that follows a KeyUpdate asks the probe, which knows not. */
-static bool library_rekeys(const char *test)
-{
-	if (tl_library_rekey())
-		skip_test("%s: this OpenSSL gives a kernel new keys", test);
-	return tl_library_rekey();
-}
-
-/* The first tlssf call puts the bridge in; then our side asks for new keys. */
-static void update_keys(void)
-{
-	world_open(true);
-	ck_assert_int_eq(status_now().method, TLSSF_METHOD_SSL_SENDFILE);
-	ck_assert_int_eq(SSL_key_update(w.p.ssl, SSL_KEY_UPDATE_NOT_REQUESTED),
-			 1);
-}
-
-START_TEST(key_update_ends_with_an_alert)
-{
-	if (library_rekeys("key_update_ends_with_an_alert"))
-		return;
-	update_keys();
-	w.tcp.in_tcp = 2;	/* the scripted number never rises */
-	ck_assert_int_eq(SSL_write(w.p.ssl, "x", 1), -1);
-	ck_assert_uint_eq(w.alerts, 1);
-	ck_assert_uint_eq(w.p.wire.writes, 0);	/* it never left */
-	assert_error(send_file(0), EPROTO, TLSSF_REASON_REKEY, true);
-	ck_assert_uint_eq(status_now().rekeys, 1);
-	assert_error(tlssf_shutdown(w.p.ssl), EPROTO, TLSSF_REASON_REKEY,
-		     true);
-	ck_assert_uint_eq(w.alerts, 1);
-	ck_assert_uint_eq(w.p.wire.writes, 0);
-	pair_close(&w.p);
-}
-END_TEST
-
-/* The alert is tried until the socket takes it. */
-START_TEST(alert_waits_for_room)
-{
-	if (library_rekeys("alert_waits_for_room"))
-		return;
-	update_keys();
-	w.alert_err = EAGAIN;
-	ck_assert_int_eq(SSL_write(w.p.ssl, "x", 1), -1);
-	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(send_file(0), TLSSF_WANT_WRITE);
-	ck_assert_int_eq(tlssf_flush(w.p.ssl), TLSSF_WANT_WRITE);
-	w.alert_err = 0;
-	w.tcp.in_tcp = 2;	/* the scripted number never rises */
-	assert_error(send_file(0), EPROTO, TLSSF_REASON_REKEY, true);
-	ck_assert_uint_eq(w.alerts, 1);
-	pair_close(&w.p);
-}
-END_TEST
-
-static void fail_alert(int err)
-{
-	if (err == EAGAIN || err == EINTR)
-		return;
-	update_keys();
-	w.alert_err = err;	/* nobody to tell: given up */
-	ck_assert_int_eq(SSL_write(w.p.ssl, "x", 1), -1);
-	assert_error(send_file(0), EPROTO, TLSSF_REASON_REKEY, true);
-	ck_assert_uint_eq(script_count(CALL_send_record), 1);
-	pair_close(&w.p);
-}
-
-START_TEST(errno_of_the_alert)
-{
-	if (library_rekeys("errno_of_the_alert"))
-		return;
-	for_each_errno(fail_alert);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("unit_conn");
 	TCase *state = add_case(suite, "state");
 	TCase *end = add_case(suite, "end");
-	TCase *keys = add_case(suite, "keys");
 
 	tcase_add_test(state, every_errno_is_classified);
 	tcase_add_test(state, another_process_sends_nothing);
 	tcase_add_test(state, bio_replaced_with_a_rest);
 	tcase_add_test(state, bio_replaced_without);
-	tcase_add_loop_test(end, life_after_death, 0, 2 * 2 * 2);
 	tcase_add_test(end, flush_nonblocking);
 	tcase_add_test(end, flush_waits_for_the_timeout);
 	tcase_add_test(end, flush_blocking_to_the_end);
 	tcase_add_test(end, shutdown_says_goodbye_once);
 	tcase_add_test(end, quiet_shutdown_only_flushes);
-	tcase_add_test(keys, key_update_ends_with_an_alert);
-	tcase_add_test(keys, alert_waits_for_room);
-	tcase_add_test(keys, errno_of_the_alert);
+	add_clear_tests(suite);
+	add_rekey_tests(suite);
 	return run_suite("unit_conn", suite);
 }
