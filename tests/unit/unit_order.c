@@ -1,13 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records under keys that were taken over, sealed by us or by a kernel (a model
- * of one: unit_order_kernel.c). A TLS client in memory opens everything, in
- * order: a record out of order, sealed twice, under a wrong key or number, ends
- * it. What happens is drawn from a seed, so a failure can be repeated: writes,
- * sends and jobs of all sizes, KeyUpdates from both sides, a wire that takes any
- * number of bytes, short reads, a key that lasts for few records.
+ * Sends, writes and KeyUpdates in any order around a takeover: no byte may be
+ * lost, repeated or out of order, and no nonce may be used twice.
+ *
+ * The world of these tests (struct order, world_open()) consists of:
+ *
+ * - The SSL pair of tests/support/tls_pair.h. Our end is a server with
+ *   libtlssf. The peer is a client of the plain TLS library.
+ * - The wire between them. It accepts as many bytes as it has room for, and the
+ *   test sets the room, so a send can stop at any byte.
+ * - The system calls, scripted with tests/support/scripted_sys.h: a file filled
+ *   with the pattern, a socket that is the wire, no kernel to probe.
+ * - In rows from ROWS on, the modelled kernel of unit_order_kernel.c: it gets
+ *   the keys by TLS_TX, and encrypts itself. In rows below ROWS there is none,
+ *   and libtlssf encrypts.
+ *
+ * anything_in_any_order() draws from a seed: the options (the limit of a key,
+ * max_per_call), short reads, the room of the wire, and OPS actions. Each is an
+ * SSL_write(), tlssf_send() or tlssf_send_job() of any length, a tlssf_flush(),
+ * or a KeyUpdate of either side.
+ *
+ * After each action, and between two calls of the same send, the peer decrypts
+ * all that has arrived and compares it with what was sent. A record that is out
+ * of order, encrypted twice, or under a wrong key or sequence number cannot be
+ * decrypted. The modelled kernel checks that no key is installed twice. At the
+ * end the peer must have every byte and close_notify, and neither libtlssf nor
+ * the modelled kernel may hold any.
+ *
+ * The other groups of tests:
+ *
+ *   unit_order_failures.c  what ends a connection after a takeover; a bridge
+ *                          that is removed
+ *   unit_order_faults.c    each system call fails once
+ *   unit_order_library.c   the TLS library's own calls after a takeover
+ *   unit_order_mixed.c     actions between two calls of one send, from a seed
+ *   unit_order_search.c    the search for key and sequence number
+ *   unit_order_stale.c     renegotiation, other BIOs, fork(), other sockets
+ *
+ * The seed of a test is its loop number, which Check prints if the test fails:
+ * "order:anything_in_any_order:17" is loop 17. Run it again with
+ * CK_RUN_CASE=order CK_FORK=no under a debugger, with a breakpoint in
+ * anything_in_any_order if _i == 17.
  */
-#include "scripted_sys.h"	/* for CMake, too: it brings its own tlssf_sys */
+#include "scripted_sys.h" /* CMake then adds scripted_sys.c */
 #include "unit_order.h"
 
 #include <openssl/err.h>
@@ -18,17 +53,17 @@
 
 struct order w;
 
-uint32_t dice(uint32_t n)
+uint32_t draw(uint32_t n)
 {
-	w.dice = w.dice * 1664525u + 1013904223u;
-	return (w.dice >> 8) % n;
+	w.seed = w.seed * 1664525u + 1013904223u;
+	return (w.seed >> 8) % n;
 }
 
-/* ---- the system ---- */
+/* ---- the scripted system calls ---- */
 
 static size_t shorten(size_t n)
 {
-	return w.short_reads && n > 1 && dice(2) ? 1 + dice((uint32_t)n) : n;
+	return w.short_reads && n > 1 && draw(2) ? 1 + draw((uint32_t)n) : n;
 }
 
 int64_t play_preadv(const struct sys_args *a)
@@ -73,7 +108,7 @@ static int64_t play_send(const struct sys_args *a)
 static int64_t play_shutdown_write(const struct sys_args *a)
 {
 	ck_assert_int_eq(a->fd, SOCK);
-	w.severed++;
+	w.shutdowns++;
 	return 0;
 }
 
@@ -98,7 +133,8 @@ static void set_defaults(void)
 	SCRIPT_DEFAULT(send_room, .data = &room, .len = sizeof(room));
 	SCRIPT_DEFAULT(socket_id, .data = &id, .len = sizeof(id));
 	SCRIPT_DEFAULT(shutdown_write, .play = play_shutdown_write);
-	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);	/* no probing here */
+	/* the probe finds nothing */
+	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);
 	SCRIPT_DEFAULT(ulp_attach, .fd = SOCK,
 		       .result = w.kernel ? 0 : -ENOENT);
 	if (w.kernel)
@@ -115,10 +151,10 @@ void world_open_with(SSL_CTX *ctx, int row,
 {
 	struct tlssf_options none = { .size = sizeof(none) };
 
-	w.wanted = w.received = 0;
+	w.expected_len = w.received = 0;
 	w.slow = w.short_reads = false;
 	w.reads_left = UINT64_MAX;
-	w.severed = 0;
+	w.shutdowns = 0;
 	w.kernel = row >= ROWS;
 	row %= ROWS;
 	script_reset();
@@ -139,9 +175,9 @@ struct tlssf_status status(void)
 	return st;
 }
 
-/* ---- the two ends ---- */
+/* ---- the SSL pair ---- */
 
-/* What the peer has opened is what was sent, in order. */
+/* The peer decrypts what has arrived, and compares it with what was sent. */
 void receive(void)
 {
 	static unsigned char buf[MIB];
@@ -149,14 +185,14 @@ void receive(void)
 
 	do {
 		n = pair_read(&w.p, buf, sizeof(buf));
-		ck_assert_uint_le(w.received + n, w.wanted);
-		ck_assert_mem_eq(buf, w.want + w.received, n);
+		ck_assert_uint_le(w.received + n, w.expected_len);
+		ck_assert_mem_eq(buf, w.expected + w.received, n);
 		w.received += n;
 	} while (n == sizeof(buf));
 }
 
-/* Handle what the peer has sent; the answer may not fit. */
-static void listen_to_peer(void)
+/* Read the peer's messages; there may be no room for the answer. */
+static void read_from_peer(void)
 {
 	char c;
 
@@ -167,54 +203,54 @@ static void listen_to_peer(void)
 
 static void key_update(void)
 {
-	bool ours = dice(2);
+	bool ours = draw(2);
 	SSL *ssl = ours ? w.p.ssl : w.p.peer;
 
 	if (SSL_version(ssl) != TLS1_3_VERSION)
 		return;
-	receive();	/* the peer is between records then */
-	SSL_key_update(ssl, dice(2) ? SSL_KEY_UPDATE_REQUESTED
+	receive();	/* the peer has read whole records then */
+	SSL_key_update(ssl, draw(2) ? SSL_KEY_UPDATE_REQUESTED
 				    : SSL_KEY_UPDATE_NOT_REQUESTED);
 	if (!ours)
 		ck_assert_int_eq(SSL_do_handshake(w.p.peer), 1);
-	else if (dice(2))
+	else if (draw(2))
 		SSL_do_handshake(w.p.ssl);
 	ERR_clear_error();
 }
 
-static void wire_goes_on(void)
+static void advance_wire(void)
 {
-	w.p.wire.room = w.slow ? dice(40000) : UNLIMITED;
+	w.p.wire.room = w.slow ? draw(40000) : UNLIMITED;
 	if (w.kernel)
 		kernel_push();
 	receive();
 }
 
-/* Between two tries of the same call. */
-static void meanwhile(void)
+/* Between two calls of the same send. */
+static void between_tries(void)
 {
-	wire_goes_on();
-	if (dice(8) == 0)
-		listen_to_peer();
+	advance_wire();
+	if (draw(8) == 0)
+		read_from_peer();
 }
 
-void want(const void *buf, size_t len)
+void expect_data(const void *buf, size_t len)
 {
-	ck_assert_uint_le(w.wanted + len, sizeof(w.want));
-	memcpy(w.want + w.wanted, buf, len);
-	w.wanted += len;
+	ck_assert_uint_le(w.expected_len + len, sizeof(w.expected));
+	memcpy(w.expected + w.expected_len, buf, len);
+	w.expected_len += len;
 }
 
-void want_file_part(uint64_t off, size_t len)
+void expect_file_part(uint64_t off, size_t len)
 {
-	ck_assert_uint_le(w.wanted + len, sizeof(w.want));
-	fill(w.want + w.wanted, off, len);
-	w.wanted += len;
+	ck_assert_uint_le(w.expected_len + len, sizeof(w.expected));
+	fill(w.expected + w.expected_len, off, len);
+	w.expected_len += len;
 }
 
 void do_write(const unsigned char *buf, size_t len)
 {
-	want(buf, len);
+	expect_data(buf, len);
 	while (len) {
 		int n = SSL_write(w.p.ssl, buf, (int)len);
 
@@ -223,13 +259,13 @@ void do_write(const unsigned char *buf, size_t len)
 		buf += n > 0 ? n : 0;
 		len -= n > 0 ? (size_t)n : 0;
 		/* OpenSSL cannot answer a KeyUpdate inside SSL_write() */
-		wire_goes_on();
+		advance_wire();
 	}
 }
 
 void do_send(uint64_t off, size_t len)
 {
-	want_file_part(off, len);
+	expect_file_part(off, len);
 	while (len) {
 		ssize_t n = tlssf_send(w.p.ssl, FILE_FD, (off_t)off, len);
 
@@ -237,7 +273,7 @@ void do_send(uint64_t off, size_t len)
 			      tlssf_strerror(w.p.ssl));
 		off += n > 0 ? (uint64_t)n : 0;
 		len -= n > 0 ? (size_t)n : 0;
-		meanwhile();
+		between_tries();
 	}
 }
 
@@ -250,26 +286,26 @@ static void do_job(uint64_t off, size_t len, size_t before, size_t after)
 	int n;
 
 	memset(text, 'j', sizeof(text));
-	want(text, before);
-	want_file_part(off, len);
-	want(text, after);
+	expect_data(text, before);
+	expect_file_part(off, len);
+	expect_data(text, after);
 	while ((n = tlssf_send_job(w.p.ssl, &j))) {
 		ck_assert_msg(n == TLSSF_WANT_WRITE, "%s",
 			      tlssf_strerror(w.p.ssl));
-		meanwhile();
+		between_tries();
 	}
 }
 
-void good_bye(void)
+void shut_down_and_check(void)
 {
 	int n;
 
 	while ((n = tlssf_shutdown(w.p.ssl))) {
 		ck_assert_int_eq(n, TLSSF_WANT_WRITE);
-		meanwhile();
+		between_tries();
 	}
 	receive();
-	ck_assert_uint_eq(w.received, w.wanted);
+	ck_assert_uint_eq(w.received, w.expected_len);
 	ck_assert(pair_closed(&w.p));
 	ck_assert_uint_eq(status().buffered, 0);
 	if (w.kernel)
@@ -282,32 +318,32 @@ static size_t any_size(void)
 {
 	static const size_t near[] = { 1, 15990, 16383, 16384, 16385, 65536 };
 
-	if (dice(2))
-		return near[dice(sizeof(near) / sizeof(near[0]))];
-	return 1 + dice(dice(2) ? 400000 : 3000);
+	if (draw(2))
+		return near[draw(sizeof(near) / sizeof(near[0]))];
+	return 1 + draw(draw(2) ? 400000 : 3000);
 }
 
 static void any_operation(void)
 {
 	static unsigned char buf[400000];
 	size_t len = any_size();
-	uint64_t off = dice((uint32_t)(FILE_SIZE - len));
+	uint64_t off = draw((uint32_t)(FILE_SIZE - len));
 
-	switch (dice(6)) {
+	switch (draw(6)) {
 	case 0:
-		memset(buf, (int)dice(256), sizeof(buf));
+		memset(buf, (int)draw(256), sizeof(buf));
 		do_write(buf, len);
 		break;
 	case 1:
 		key_update();
 		break;
 	case 2:
-		do_job(off, len, dice(2) ? dice(20000) : 0,
-			dice(2) ? dice(20000) : 0);
+		do_job(off, len, draw(2) ? draw(20000) : 0,
+			draw(2) ? draw(20000) : 0);
 		break;
 	case 3:
 		while (tlssf_flush(w.p.ssl) == TLSSF_WANT_WRITE)
-			meanwhile();
+			between_tries();
 		break;
 	default:
 		do_send(off, len);
@@ -319,32 +355,32 @@ START_TEST(anything_in_any_order)
 	struct tlssf_options o = { .size = sizeof(o) };
 	int row = _i % (2 * ROWS);
 
-	w.dice = (uint32_t)_i * 7919;
-	o.key_records = dice(2) ? 16 + dice(40) : 0;
-	o.max_per_call = dice(2) ? 1 + dice(200000) : 0;
+	w.seed = (uint32_t)_i * 7919;
+	o.key_records = draw(2) ? 16 + draw(40) : 0;
+	o.max_per_call = draw(2) ? 1 + draw(200000) : 0;
 	world_open(row, &o);
-	w.short_reads = dice(2);
-	if (dice(2))
+	w.short_reads = draw(2);
+	if (draw(2))
 		do_write((const unsigned char *)"early", 5);
-	if (dice(2))
+	if (draw(2))
 		key_update();
-	w.slow = dice(3) != 0;
-	do_send(dice(MIB), BIG + dice(BIG));
+	w.slow = draw(3) != 0;
+	do_send(draw(MIB), BIG + draw(BIG));
 	if (!o.max_per_call || o.max_per_call >= SAMPLE_LEN) {
 		ck_assert_int_eq(status().takeover, 1);
 		ck_assert_int_eq(status().kernel_tx, w.kernel);
 	}
 	for (int i = 0; i < OPS; i++)
 		any_operation();
-	good_bye();
+	shut_down_and_check();
 	if (o.key_records && status().takeover &&
-	    rows[row % ROWS].version == TLS1_3_VERSION && w.wanted > MIB)
+	    rows[row % ROWS].version == TLS1_3_VERSION && w.expected_len > MIB)
 		ck_assert_uint_gt(status().rekeys, 0);
 	pair_close(&w.p);
 }
 END_TEST
 
-/* ---- every place in a record, every way of cutting the wire ---- */
+/* ---- every position in a record, every split of a send ---- */
 
 START_TEST(every_alignment)
 {
@@ -356,7 +392,7 @@ START_TEST(every_alignment)
 
 		do_job(i, 3 * 16384 - 20 + i, header, i);
 	}
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
@@ -371,7 +407,7 @@ START_TEST(every_cut)
 	w.slow = true;
 	for (size_t cut = 1; cut < 90; cut++) {
 		w.p.wire.room = cut;
-		want_file_part(cut, 33);
+		expect_file_part(cut, 33);
 		ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, (off_t)cut, 33),
 				 cut >= whole ? 33 : TLSSF_WANT_WRITE);
 		receive();
@@ -380,10 +416,10 @@ START_TEST(every_cut)
 			ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD,
 						    (off_t)cut, 33), 33);
 		receive();
-		ck_assert_uint_eq(w.received, w.wanted);
+		ck_assert_uint_eq(w.received, w.expected_len);
 	}
 	w.slow = false;
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST

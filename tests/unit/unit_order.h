@@ -9,40 +9,44 @@
 #include <errno.h>
 #include <string.h>
 
-#define SOCK		1000	/* no real descriptors */
+#define SOCK		1000	/* numbers of no real descriptors */
 #define FILE_FD		1010
 #define FILE_SIZE	(4 * MIB)
 #define MAX_STREAM	(8 * MIB)
-#define BIG		(128 * KIB)	/* from here on it pays */
+#define BIG		(128 * KIB) /* enough for a takeover to be worth it */
 
 struct order {
 	struct pair p;
-	uint32_t dice;
-	bool kernel;		/* there is one, and it knows TLS */
-	bool slow;		/* the wire takes little */
+	uint32_t seed;
+	bool kernel;		/* the modelled kernel has TLS */
+	bool slow;		/* the wire has little room each time */
 	bool short_reads;
-	uint64_t reads_left;	/* then the disk fails */
-	unsigned char want[MAX_STREAM];
-	size_t wanted, received;
-	unsigned int severed;	/* shutdown_write() calls */
+	uint64_t reads_left;	/* preadv()s until one fails */
+	unsigned char expected[MAX_STREAM];
+	size_t expected_len, received;
+	unsigned int shutdowns;	/* shutdown_write() calls */
 };
 extern struct order w;
 
-#define ROWS		3	/* of tls_pair.h, the AEAD ones */
+#define ROWS		3	/* rows of tls_pair.h that can be taken over */
 
-/* Rows from ROWS on: with a kernel. The context is freed. */
+/*
+ * Open a connection. Rows from ROWS on: with the modelled kernel. The SSL_CTX
+ * is freed.
+ */
 void world_open(int row, const struct tlssf_options *options);
 void world_open_with(SSL_CTX *ctx, int row,
 		     const struct tlssf_options *options);
 struct tlssf_status status(void);
-/* Each to its end, the peer reading meanwhile. */
+/* Repeat the call until all bytes are sent; the peer reads meanwhile. */
 void do_write(const unsigned char *buf, size_t len);
 void do_send(uint64_t off, size_t len);
-/* Only account for what the peer is to receive. */
-void want(const void *buf, size_t len);
-void want_file_part(uint64_t off, size_t len);
-void good_bye(void);
+/* Only note what the peer is to receive. */
+void expect_data(const void *buf, size_t len);
+void expect_file_part(uint64_t off, size_t len);
+void shut_down_and_check(void);
 void receive(void);
+void send_junk_from_peer(void);	/* a record that we cannot decrypt */
 
 void add_failure_tests(Suite *suite);	/* unit_order_failures.c */
 void add_search_tests(Suite *suite);	/* unit_order_search.c */
@@ -52,19 +56,19 @@ void add_library_tests(Suite *suite);	/* unit_order_library.c */
 void add_mixed_tests(Suite *suite);	/* unit_order_mixed.c */
 void add_padding_tests(Suite *suite);	/* unit_order_padding.c */
 
-uint32_t dice(uint32_t n);	/* 0 to n - 1 */
+uint32_t draw(uint32_t n); /* a number from 0 to n - 1, drawn from the seed */
 int64_t play_preadv(const struct sys_args *a);
 
 /*
- * A kernel that does TLS on SOCK from TLS_TX on, as Linux does: records of at
- * most 16 KiB, sealed when they are taken, kept above TCP while the wire is
+ * A model of Linux's TLS on SOCK, from TLS_TX on: records of at most 16 KiB,
+ * encrypted when they are accepted, and held above TCP as long as the wire is
  * full. It can rekey.
  */
 void kernel_reset(void);
 void kernel_set_probed(SSL_CTX *ctx);	/* the probe says that it can rekey */
-void kernel_defaults(void);	/* its answers to system calls */
+void kernel_defaults(void);	/* set its system calls */
 int64_t kernel_send(const struct sys_args *a);
-void kernel_push(void);		/* its worker: what the wire takes */
-void kernel_is_empty(void);	/* or the test fails */
+void kernel_push(void);	/* send held records, as far as the wire has room */
+void kernel_is_empty(void);	/* fails the test if a record is held */
 
 #endif

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What ends a connection after the takeover, and what does not. */
+/* Which failures after a takeover end the connection, and which do not. */
 #include "unit_order.h"
 
 #include <openssl/err.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MUCH		(256 * KIB)
 
 START_TEST(unreadable_file)
 {
@@ -15,7 +19,7 @@ START_TEST(unreadable_file)
 	ck_assert_int_eq(status().dead, 0);
 	w.reads_left = UINT64_MAX;
 	do_send(7, BIG);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
@@ -30,12 +34,15 @@ START_TEST(truncated_file)
 	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &j), TLSSF_ERROR);
 	ck_assert_int_eq(status().error, TLSSF_REASON_FILE_TRUNCATED);
 	do_send(FILE_SIZE - 100, 100);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
 
-/* The socket fails: sticky, SSL_write() too, and nothing more leaves. */
+/*
+ * The socket fails: every later call fails, SSL_write() too, and no byte
+ * leaves.
+ */
 START_TEST(dead_wire)
 {
 	size_t taken;
@@ -58,7 +65,7 @@ START_TEST(dead_wire)
 }
 END_TEST
 
-/* What the library seals is stale: it must never get to the wire. */
+/* Records of the library are stale, and must never reach the wire. */
 START_TEST(bridge_replaced)
 {
 	size_t taken;
@@ -71,7 +78,7 @@ START_TEST(bridge_replaced)
 	ck_assert_ptr_nonnull(below);
 	BIO_up_ref(below);
 	SSL_set0_wbio(w.p.ssl, below);
-	ck_assert_uint_eq(w.severed, 1);
+	ck_assert_uint_eq(w.shutdowns, 1);
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 5, 1000), TLSSF_ERROR);
 	ck_assert_int_eq(status().dead, 1);
 	ck_assert_uint_eq(w.p.wire.taken, taken);
@@ -89,9 +96,9 @@ START_TEST(bridge_popped)
 	taken = w.p.wire.taken;
 	bridge = SSL_get_wbio(w.p.ssl);
 	BIO_free(BIO_pop(bridge));
-	/* BoringSSL tells of it only now */
+	/* BoringSSL's BIO_pop() does not inform the bridge; this write does */
 	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
-	ck_assert_uint_eq(w.severed, 1);
+	ck_assert_uint_eq(w.shutdowns, 1);
 	ERR_clear_error();
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 5, 1000), TLSSF_ERROR);
 	ck_assert_uint_eq(w.p.wire.taken, taken);
@@ -99,7 +106,7 @@ START_TEST(bridge_popped)
 }
 END_TEST
 
-/* The method that was named leaves the keys alone. */
+/* The method userspace, when named, never takes the keys over. */
 START_TEST(named_userspace)
 {
 	struct tlssf_options o = { .size = sizeof(o),
@@ -108,7 +115,122 @@ START_TEST(named_userspace)
 	world_open(_i, &o);
 	do_send(1, 4 * BIG);
 	ck_assert_int_eq(status().takeover, 0);
-	good_bye();
+	shut_down_and_check();
+	pair_close(&w.p);
+}
+END_TEST
+
+/* ---- the sequence numbers of the library are used up ---- */
+
+/*
+ * Everything that makes the library write: data, KeyUpdates, alerts,
+ * close_notify.
+ */
+static void library_sends(void)
+{
+	char c;
+
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	if (SSL_version(w.p.ssl) == TLS1_3_VERSION) {
+		SSL_key_update(w.p.peer, SSL_KEY_UPDATE_REQUESTED);
+	}
+	ck_assert_int_eq(SSL_write(w.p.peer, "y", 1), 1);
+	SSL_read(w.p.ssl, &c, 1);
+	SSL_read(w.p.ssl, &c, 1);
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	SSL_shutdown(w.p.ssl);
+	send_junk_from_peer();
+	ck_assert_int_le(SSL_read(w.p.ssl, &c, 1), 0);
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	ERR_clear_error();
+}
+
+static void write_without_bridge(void)
+{
+	BIO *below = BIO_next(SSL_get_wbio(w.p.ssl));
+
+	ck_assert_int_eq(BIO_up_ref(below), 1);
+	SSL_set0_wbio(w.p.ssl, below);
+}
+
+/*
+ * We have used the library's next sequence number, so its record must not leave
+ * through another BIO. The socket has another descriptor now (dup), so we
+ * cannot shut it down.
+ */
+START_TEST(past_the_bridge)
+{
+	size_t taken;
+
+	world_open(_i, NULL);
+	do_send(1, MUCH);
+	receive();
+	SCRIPT_DEFAULT(socket_id, .result = -EBADF);
+	write_without_bridge();
+	taken = w.p.wire.taken;
+	library_sends();
+	ck_assert_uint_eq(w.p.wire.taken, taken);
+	ck_assert_uint_eq(w.shutdowns, 0);
+	ck_assert_int_eq(status().dead, 1);
+	pair_close(&w.p);
+}
+END_TEST
+
+/*
+ * The application keeps a reference to the bridge, so the bridge is not
+ * informed; the next tlssf call detects that it was removed.
+ */
+START_TEST(bridge_kept)
+{
+	BIO *bridge;
+
+	world_open(_i, NULL);
+	do_send(1, MUCH);
+	bridge = SSL_get_wbio(w.p.ssl);
+	ck_assert_int_eq(BIO_up_ref(bridge), 1);
+	write_without_bridge();
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, 1),
+				 TLSSF_ERROR);
+		ck_assert_int_eq(errno, ECONNABORTED);
+		ck_assert_uint_eq(w.shutdowns, 1);
+		ck_assert_int_eq(status().dead, 1);
+		ck_assert_int_eq(status().takeover, 0);
+	}
+	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+	ERR_clear_error();
+	BIO_free_all(bridge);
+	pair_close(&w.p);
+}
+END_TEST
+
+/*
+ * The child writes through another BIO; the parent continues. Odd loops: the
+ * child has tried the bridge before.
+ */
+START_TEST(child_past_the_bridge)
+{
+	size_t taken;
+	int result;
+	pid_t pid;
+
+	world_open(_i / 2, NULL);
+	do_send(1, MUCH);
+	receive();
+	taken = w.p.wire.taken;
+	pid = fork();
+	if (pid == 0) {
+		if (_i % 2)
+			ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
+		write_without_bridge();
+		library_sends();
+		_exit(w.p.wire.taken != taken || w.shutdowns);
+	}
+	ck_assert_int_eq(waitpid(pid, &result, 0), pid);
+	ck_assert_int_eq(result, 0);
+	do_write((const unsigned char *)"after", 5);
+	do_send(3, MUCH);
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
@@ -123,4 +245,7 @@ void add_failure_tests(Suite *suite)
 	tcase_add_loop_test(tc, bridge_replaced, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, bridge_popped, 0, 2 * ROWS);
 	tcase_add_loop_test(tc, named_userspace, 0, ROWS);
+	tcase_add_loop_test(tc, past_the_bridge, 0, 2 * ROWS);
+	tcase_add_loop_test(tc, bridge_kept, 0, 2 * ROWS);
+	tcase_add_loop_test(tc, child_past_the_bridge, 0, 4 * ROWS);
 }

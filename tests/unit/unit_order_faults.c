@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Around a takeover each system call fails once, at its first, second ... time,
- * with the errnos that change what happens. The client opens everything: it gets
- * a prefix of what was sent, all of it when no error stayed, and no record that
- * it cannot open.
+ * Around a takeover each system call fails once, at its first, second ... use,
+ * with each errno that makes a difference. The client decrypts everything: it
+ * gets a prefix of what was sent, or all of it if the connection has not
+ * failed, and never a record that it cannot decrypt.
  */
 #include "unit_order.h"
 
@@ -17,7 +17,7 @@ static const int errnos[] = { EAGAIN, EINTR, ENOMEM, ENOBUFS, EPIPE, ECONNRESET,
 			      EBADMSG, EINVAL, EIO, EBUSY, EOPNOTSUPP, 512 };
 #define N_ERRNOS (sizeof(errnos) / sizeof(errnos[0]))
 
-/* sealed by the kernel, TLS 1.3 and 1.2; by us */
+/* the kernel encrypts, TLS 1.3 and 1.2; libtlssf encrypts */
 static const int worlds[] = { ROWS + 2, ROWS, 2 };
 #define N_WORLDS (sizeof(worlds) / sizeof(worlds[0]))
 
@@ -30,12 +30,15 @@ static const enum sys_call calls[] = {
 };
 #define N_CALLS (sizeof(calls) / sizeof(calls[0]))
 
-/* ---- one scenario, whatever comes ---- */
+/* ---- the scenario ---- */
 
 static bool lost;
 
-/* True: the same again. An error that does not stay leaves all as it was. */
-static bool again(ssize_t n, int *turns)
+/*
+ * Returns true if the same call must be repeated: its error has changed
+ * nothing.
+ */
+static bool retry(ssize_t n, int *turns)
 {
 	if (n == TLSSF_ERROR)
 		lost = status().dead;
@@ -49,13 +52,13 @@ static void send_file(uint64_t off)
 	int turns = 0;
 	ssize_t n;
 
-	want_file_part(off, MUCH);
+	expect_file_part(off, MUCH);
 	while (!lost && done < MUCH) {
 		n = tlssf_send(w.p.ssl, FILE_FD, (off_t)(off + done),
 			       MUCH - done);
 		if (n > 0)
 			done += (size_t)n;
-		else if (!again(n, &turns))
+		else if (!retry(n, &turns))
 			break;
 	}
 	ck_assert(lost || done == MUCH);
@@ -65,11 +68,11 @@ static void write_text(void)
 {
 	int n, turns = 0;
 
-	want("text", 4);
+	expect_data("text", 4);
 	do {
 		ERR_clear_error();
 		n = lost ? 4 : SSL_write(w.p.ssl, "text", 4);
-	} while (n <= 0 && again(TLSSF_ERROR, &turns));
+	} while (n <= 0 && retry(TLSSF_ERROR, &turns));
 	ERR_clear_error();
 	ck_assert(lost || n == 4);
 }
@@ -88,7 +91,7 @@ static void end(int (*call)(SSL *))
 	int n, turns = 0;
 
 	while (!lost && (n = call(w.p.ssl)))
-		if (!again(n, &turns))
+		if (!retry(n, &turns))
 			break;
 }
 
@@ -114,11 +117,11 @@ static void run(int row, const struct tlssf_options *options,
 	kernel_push();
 	receive();
 	if (!lost) {
-		ck_assert_uint_eq(w.received, w.wanted);
+		ck_assert_uint_eq(w.received, w.expected_len);
 		ck_assert(pair_closed(&w.p));
 	} else {
 		/* a truncated stream never looks complete */
-		ck_assert(w.received == w.wanted || !pair_closed(&w.p));
+		ck_assert(w.received == w.expected_len || !pair_closed(&w.p));
 	}
 	ERR_clear_error();
 	pair_close(&w.p);
@@ -136,8 +139,8 @@ START_TEST(each_call)
 END_TEST
 
 /*
- * A key of few records ends anywhere in the scenario, and its KeyUpdate has to
- * wait: at a message of the library's own, too.
+ * The limit of a key is reached at any point of the scenario, also at a record
+ * of the library's own; the KeyUpdate may have to wait.
  */
 START_TEST(key_ends)
 {

@@ -4,7 +4,7 @@
 #include <linux/tls.h>
 #include <netinet/tcp.h>
 
-#define QUEUE_MAX	(256 * KIB)	/* sealed, above TCP */
+#define QUEUE_MAX	(256 * KIB)	/* encrypted bytes held above TCP */
 #define KEYS_MAX	4096
 
 static struct {
@@ -15,7 +15,7 @@ static struct {
 	size_t info_len;
 	unsigned char queue[QUEUE_MAX];
 	size_t queued;
-	/* every key that it was given, to see that none comes twice */
+	/* every key of this connection: none may be installed twice */
 	unsigned char keys[KEYS_MAX][32];
 	unsigned int nkeys;
 } k;
@@ -26,7 +26,7 @@ void kernel_reset(void)
 	memset(&k, 0, sizeof(k));
 }
 
-/* ---- sealing ---- */
+/* ---- records ---- */
 
 void kernel_push(void)
 {
@@ -49,7 +49,7 @@ static int send_one_record(int type, const void *data, size_t len)
 	ssize_t n;
 
 	ck_assert(k.on);
-	if (k.queued || w.p.wire.room == 0)	/* no memory left */
+	if (k.queued || w.p.wire.room == 0) /* no memory for another record */
 		return -EAGAIN;
 	memcpy(k.queue + start, data, len);
 	n = tlssf_record_encrypt(&k.key, k.sealer, type, k.queue, len,
@@ -87,7 +87,7 @@ int64_t kernel_send(const struct sys_args *a)
 
 static int64_t play_send_record(const struct sys_args *a)
 {
-	if (a->in_len == 0)	/* nothing is ever left open here */
+	if (a->in_len == 0)	/* no record ever stays open here */
 		return 0;
 	ck_assert_int_ne(a->value, RECORD_DATA);
 	return send_records((int)a->value, a->in, a->in_len);
@@ -102,7 +102,7 @@ static int64_t play_sendfile(const struct sys_args *a)
 	int64_t got;
 
 	ck_assert_int_eq(a->value, FILE_FD);
-	ck_assert(k.on);	/* or the file would go out in the clear */
+	ck_assert(k.on);	/* or the file would leave in plaintext */
 	got = play_preadv(&read);
 	return got > 0 ? send_records(RECORD_DATA, buf, (size_t)got) : got;
 }
@@ -136,7 +136,10 @@ static void import_key(const unsigned char *p)
 		memcpy(k.key.nonce, c.iv, 12);
 	}
 	k.key.seq = tlssf_kernel_key_seq(p, k.key.cipher);
-	/* the model leaves no copies, to see those that others leave */
+	/*
+	 * no copies of keys stay in memory, so that wiped() finds only others'
+	 * copies
+	 */
 	explicit_bzero(&a, sizeof(a));
 	explicit_bzero(&b, sizeof(b));
 	explicit_bzero(&c, sizeof(c));

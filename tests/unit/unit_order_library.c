@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TLS library's own calls after a takeover: they say what they would have
- * said without one, and send nothing once the bridge is gone.
+ * Calls of the TLS library after a takeover. They return what they would return
+ * without one, and send nothing once the bridge is removed.
  */
 #include "unit_order.h"
 
 #include <openssl/err.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define MUCH		(256 * KIB)
 #define TLS13_ROW	2
 
-/* What nobody can open. */
-static void send_junk_to_us(void)
+void send_junk_from_peer(void)
 {
 	static const unsigned char junk[5 + 40] = { 23, 3, 3, 0, 40 };
 
@@ -22,8 +19,9 @@ static void send_junk_to_us(void)
 }
 
 /*
- * The peer sends what cannot be opened. The alert goes through the bridge, or
- * waits there (odd loops), and the reason stays in the error queue.
+ * The peer sends a record that cannot be decrypted. The library's alert leaves
+ * through the bridge, or waits there (odd loops), and OpenSSL's error queue
+ * keeps the reason.
  */
 START_TEST(error_of_a_read)
 {
@@ -34,7 +32,7 @@ START_TEST(error_of_a_read)
 	do_send(1, MUCH);
 	ck_assert_int_eq(status().takeover, 1);
 	w.p.wire.room = _i % 2 ? 0 : UNLIMITED;
-	send_junk_to_us();
+	send_junk_from_peer();
 	ERR_clear_error();
 	r = SSL_read(w.p.ssl, &c, 1);
 	ck_assert_int_le(r, 0);
@@ -46,8 +44,8 @@ START_TEST(error_of_a_read)
 END_TEST
 
 /*
- * The same without room for the alert, which the library never tries again: it
- * says "try again" for ever. Our calls do not.
+ * The same without room for the alert. The library never sends it again, and
+ * its calls return "try again" for ever; ours do not.
  */
 START_TEST(alert_without_room)
 {
@@ -61,7 +59,7 @@ START_TEST(alert_without_room)
 	do_send(1, MUCH);
 	receive();
 	w.p.wire.room = 0;
-	send_junk_to_us();
+	send_junk_from_peer();
 	ck_assert_int_le(SSL_read(w.p.ssl, &c, 1), 0);
 	w.p.wire.room = UNLIMITED;
 	for (int i = 0; i < 3 && n == TLSSF_WANT_WRITE; i++)
@@ -73,7 +71,7 @@ START_TEST(alert_without_room)
 }
 END_TEST
 
-/* Taken over, and the socket is full. */
+/* A connection after a takeover whose wire has no room. */
 static void open_without_room(int row)
 {
 	world_open(row, NULL);
@@ -82,8 +80,11 @@ static void open_without_room(int row)
 	w.p.wire.room = 0;
 }
 
-#ifndef OPENSSL_IS_BORINGSSL	/* its calls leave that to SSL_write() */
-/* A message that found no room is not said to be sent: nobody would send it. */
+#ifndef OPENSSL_IS_BORINGSSL /* BoringSSL's calls leave that to SSL_write() */
+/*
+ * A message for which there was no room must not count as sent: otherwise it
+ * would never be sent.
+ */
 START_TEST(handshake_without_room)
 {
 	size_t taken;
@@ -101,13 +102,13 @@ START_TEST(handshake_without_room)
 	ck_assert_int_eq(SSL_do_handshake(w.p.ssl), 1);
 	ck_assert_uint_eq(w.p.wire.taken, taken + 27);	/* 22 + 5 */
 	do_send(1, MUCH);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
 #endif
 
-/* No memory for close_notify: not sticky, the same call serves later. */
+/* Without memory for close_notify the call fails, and succeeds later. */
 START_TEST(no_memory_for_the_end)
 {
 	bool kernel = _i / 2 >= ROWS;
@@ -120,7 +121,7 @@ START_TEST(no_memory_for_the_end)
 	ck_assert_int_eq(errno, err);
 	ck_assert_int_eq(status().error, TLSSF_REASON_NO_MEMORY);
 	ck_assert_int_eq(status().dead, 0);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
@@ -138,13 +139,13 @@ START_TEST(no_memory_for_a_key_update)
 	ck_assert_int_eq(status().dead, 0);
 	do_send(1, MUCH);
 	ck_assert_uint_eq(status().rekeys, 1);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
 #endif
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which has no BIO that buffers */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL has no BIO that buffers */
 static void push(const BIO_METHOD *method)
 {
 	BIO *below = SSL_get_wbio(w.p.ssl);
@@ -154,9 +155,9 @@ static void push(const BIO_METHOD *method)
 }
 
 /*
- * What a buffer above the bridge could not get rid of is no unfinished
- * SSL_write(), and no failure. Odd loops: a filter on top of it does not hand
- * on that it waits.
+ * Bytes that stay in a buffer above the bridge are not an unfinished
+ * SSL_write() and not a failure. Odd loops: a filter above the buffer, which
+ * does not report that it has to wait.
  */
 START_TEST(buffer_that_waits)
 {
@@ -167,7 +168,7 @@ START_TEST(buffer_that_waits)
 		push(BIO_f_null());
 	receive();
 	w.p.wire.room = 0;
-	want("between", 7);
+	expect_data("between", 7);
 	ck_assert_int_eq(SSL_write(w.p.ssl, "between", 7), 7);
 	ck_assert_int_le(BIO_flush(SSL_get_wbio(w.p.ssl)), 0);
 	for (int i = 0; i < 2; i++) {
@@ -177,12 +178,12 @@ START_TEST(buffer_that_waits)
 	}
 	w.p.wire.room = UNLIMITED;
 	do_send(1, MUCH);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
 
-/* The same with a message that the library sends when we ask it to. */
+/* The same with a KeyUpdate that the application requests. */
 START_TEST(key_update_in_a_buffer)
 {
 	world_open(_i * ROWS + TLS13_ROW, NULL);
@@ -198,13 +199,13 @@ START_TEST(key_update_in_a_buffer)
 	w.p.wire.room = UNLIMITED;
 	do_send(1, MUCH);
 	ck_assert_uint_eq(status().rekeys, 1);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
 #endif
 
-/* ---- a BIO of the application's, which takes when it likes ---- */
+/* ---- a BIO of the application that refuses bytes at times ---- */
 
 static bool refuses;
 
@@ -229,7 +230,7 @@ static long moody_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	return BIO_ctrl(BIO_next(bio), cmd, num, ptr);
 }
 
-/* close_notify is not out because no bridge was asked to send it. */
+/* A BIO above refused close_notify, so the bridge has not sent it. */
 START_TEST(refused_above)
 {
 	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_FILTER,
@@ -249,16 +250,16 @@ START_TEST(refused_above)
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(tlssf_shutdown(w.p.ssl), TLSSF_WANT_WRITE);
 	refuses = false;
-	good_bye();
+	shut_down_and_check();
 	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), 0);
 	pair_close(&w.p);
 	BIO_meth_free(m);
 }
 END_TEST
 
-/* ---- an SSL_write() that no bridge has seen ---- */
+/* ---- an SSL_write() before the bridge was attached ---- */
 
-/* The library's last word is then of a read. */
+/* Afterwards SSL_get_error() speaks of a read, not of the write. */
 static void read_half_a_record(void)
 {
 	unsigned char rec[100];
@@ -273,8 +274,9 @@ static void read_half_a_record(void)
 }
 
 /*
- * With moving buffers allowed the rest of it would be taken for ours, and ours
- * never sent. Odd loops: there is none.
+ * A write is unfinished. With SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, OpenSSL
+ * would take our data for the rest of that write and never send it. Odd loops:
+ * no write is unfinished.
  */
 START_TEST(unseen_write)
 {
@@ -286,7 +288,7 @@ START_TEST(unseen_write)
 	if (_i % 2) {
 		read_half_a_record();
 		do_send(1, MUCH);
-		good_bye();
+		shut_down_and_check();
 	} else {
 		w.p.wire.room = 0;
 		ck_assert_int_le(SSL_write(w.p.ssl, data, sizeof(data)), 0);
@@ -295,18 +297,18 @@ START_TEST(unseen_write)
 		for (int i = 0; i < 2; i++)
 			ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, MUCH),
 					 TLSSF_ERROR);
-		receive();	/* nothing */
+		receive();	/* no record may arrive */
 	}
 	ERR_clear_error();
 	pair_close(&w.p);
 }
 END_TEST
 
-/* ---- a key that ends at a message ---- */
+/* ---- the limit of a key is reached at a message of the library ---- */
 
 /*
- * A KeyUpdate of our own must go before the library's message, and there is no
- * room: that is nobody's unfinished write.
+ * A KeyUpdate of our own must leave before the library's message, and there is
+ * no room: no SSL_write() is unfinished because of that.
  */
 START_TEST(key_ends_without_room)
 {
@@ -338,12 +340,12 @@ START_TEST(key_ends_without_room)
 		do_write((const unsigned char *)"app", 3);
 	if (how != 2)
 		do_send(1, MUCH);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
 
-/* Several answers to KeyUpdates, none of which finds room. */
+/* Several answers to KeyUpdates, and no room for any of them. */
 START_TEST(answers_without_room)
 {
 	char c;
@@ -365,113 +367,7 @@ START_TEST(answers_without_room)
 	w.p.wire.room = UNLIMITED;
 	do_write((const unsigned char *)"app", 3);
 	do_send(1, MUCH);
-	good_bye();
-	pair_close(&w.p);
-}
-END_TEST
-
-/* ---- the numbers are spent ---- */
-
-/* All that makes the library send: data, KeyUpdates, alerts, close_notify. */
-static void library_sends(void)
-{
-	char c;
-
-	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
-	if (SSL_version(w.p.ssl) == TLS1_3_VERSION) {
-		SSL_key_update(w.p.peer, SSL_KEY_UPDATE_REQUESTED);
-	}
-	ck_assert_int_eq(SSL_write(w.p.peer, "y", 1), 1);
-	SSL_read(w.p.ssl, &c, 1);
-	SSL_read(w.p.ssl, &c, 1);
-	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
-	SSL_shutdown(w.p.ssl);
-	send_junk_to_us();
-	ck_assert_int_le(SSL_read(w.p.ssl, &c, 1), 0);
-	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
-	ERR_clear_error();
-}
-
-static void write_past_the_bridge(void)
-{
-	BIO *below = BIO_next(SSL_get_wbio(w.p.ssl));
-
-	ck_assert_int_eq(BIO_up_ref(below), 1);
-	SSL_set0_wbio(w.p.ssl, below);
-}
-
-/*
- * The library's next number was ours already, so its record must not leave by
- * another BIO either, where the socket has another descriptor now (dup) and
- * cannot be shut.
- */
-START_TEST(past_the_bridge)
-{
-	size_t taken;
-
-	world_open(_i, NULL);
-	do_send(1, MUCH);
-	receive();
-	SCRIPT_DEFAULT(socket_id, .result = -EBADF);
-	write_past_the_bridge();
-	taken = w.p.wire.taken;
-	library_sends();
-	ck_assert_uint_eq(w.p.wire.taken, taken);
-	ck_assert_uint_eq(w.severed, 0);
-	ck_assert_int_eq(status().dead, 1);
-	pair_close(&w.p);
-}
-END_TEST
-
-/* Somebody keeps the bridge, so nobody tells us: our next call sees it. */
-START_TEST(bridge_kept)
-{
-	BIO *bridge;
-
-	world_open(_i, NULL);
-	do_send(1, MUCH);
-	bridge = SSL_get_wbio(w.p.ssl);
-	ck_assert_int_eq(BIO_up_ref(bridge), 1);
-	write_past_the_bridge();
-	for (int i = 0; i < 2; i++) {
-		ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, 1),
-				 TLSSF_ERROR);
-		ck_assert_int_eq(errno, ECONNABORTED);
-		ck_assert_uint_eq(w.severed, 1);
-		ck_assert_int_eq(status().dead, 1);
-		ck_assert_int_eq(status().takeover, 0);
-	}
-	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
-	ERR_clear_error();
-	BIO_free_all(bridge);
-	pair_close(&w.p);
-}
-END_TEST
-
-/* The parent goes on. Odd loops: the child has tried the bridge before. */
-START_TEST(child_past_the_bridge)
-{
-	size_t taken;
-	int result;
-	pid_t pid;
-
-	world_open(_i / 2, NULL);
-	do_send(1, MUCH);
-	receive();
-	taken = w.p.wire.taken;
-	pid = fork();
-	if (pid == 0) {
-		if (_i % 2)
-			ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
-		write_past_the_bridge();
-		library_sends();
-		_exit(w.p.wire.taken != taken || w.severed);
-	}
-	ck_assert_int_eq(waitpid(pid, &result, 0), pid);
-	ck_assert_int_eq(result, 0);
-	do_write((const unsigned char *)"after", 5);
-	do_send(3, MUCH);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
@@ -493,7 +389,4 @@ void add_library_tests(Suite *suite)
 	tcase_add_loop_test(tc, unseen_write, 0, 4 * ROWS);
 	tcase_add_loop_test(tc, key_ends_without_room, 0, 3);
 	tcase_add_loop_test(tc, answers_without_room, 0, 2);
-	tcase_add_loop_test(tc, past_the_bridge, 0, 2 * ROWS);
-	tcase_add_loop_test(tc, bridge_kept, 0, 2 * ROWS);
-	tcase_add_loop_test(tc, child_past_the_bridge, 0, 4 * ROWS);
 }

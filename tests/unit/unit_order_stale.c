@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the TLS library seals after a takeover, or what was observed before one,
- * is stale as soon as something else happens to the connection: renegotiation,
- * another BIO, another context, fork, the descriptor closed and used again. No
- * number may be used twice then, and nothing may go to the wrong place.
+ * A sample before a takeover, and the library's records after one, are stale as
+ * soon as something else happens to the connection: renegotiation, another BIO,
+ * another SSL_CTX, fork(), or a descriptor number that belongs to another
+ * socket. No nonce may be used twice then, and no byte may go to the wrong
+ * socket.
  */
 #include "unit_order.h"
 
@@ -13,20 +14,20 @@
 #include <unistd.h>
 
 #define MUCH		(256 * KIB)
-#define GCM12		0		/* rows: its nonces are on the wire */
+#define GCM12		0		/* a row whose nonces are on the wire */
 #define TLS13_ROW	2
 #define OTHER_SOCK	2000
 
 /* ---- the nonces of TLS 1.2 GCM ---- */
 
 static struct {
-	unsigned char record[40000];	/* begins here, or is whole */
+	unsigned char record[40000];	/* the record that is being written */
 	size_t len;
 	unsigned char nonce[8192][8];
 	unsigned int n;
 } seen;
 
-static void see_nonce(const unsigned char *nonce)
+static void check_nonce_is_new(const unsigned char *nonce)
 {
 	for (unsigned int i = 0; i < seen.n; i++)
 		ck_assert_mem_ne(seen.nonce[i], nonce, 8);
@@ -34,7 +35,7 @@ static void see_nonce(const unsigned char *nonce)
 	memcpy(seen.nonce[seen.n++], nonce, 8);
 }
 
-static void watch_nonces(const void *buf, size_t len)
+static void collect_nonces(const void *buf, size_t len)
 {
 	const unsigned char *p = buf;
 
@@ -44,29 +45,29 @@ static void watch_nonces(const void *buf, size_t len)
 		if (seen.len < RECORD_HEADER ||
 		    seen.len < tlssf_record_len(seen.record))
 			continue;
-		see_nonce(seen.record + RECORD_HEADER);
+		check_nonce_is_new(seen.record + RECORD_HEADER);
 		seen.len = 0;
 	}
 }
 
-/* Our end has sent its Finished: all that follows is sealed. */
+/* Our end has sent its Finished: all later records are encrypted. */
 static void open_watched(int row, const struct tlssf_options *options)
 {
 	world_open(row, options);
 	memset(&seen, 0, sizeof(seen));
-	w.p.watch = watch_nonces;
+	w.p.watch = collect_nonces;
 }
 
-static void close_well(void)
+static void send_more_and_shut_down(void)
 {
 	w.p.wire.room = UNLIMITED;
 	do_write((const unsigned char *)"after", 5);
 	do_send(3, MUCH);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which never renegotiates as a server */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL never renegotiates as a server */
 static void read_nothing(void)
 {
 	char c;
@@ -76,7 +77,7 @@ static void read_nothing(void)
 	ERR_clear_error();
 }
 
-static void ask_to_renegotiate(void)
+static void request_renegotiation(void)
 {
 	ck_assert_int_eq(SSL_renegotiate(w.p.ssl), 1);
 	ck_assert_int_eq(SSL_do_handshake(w.p.ssl), 1);
@@ -93,24 +94,26 @@ static void renegotiate(void)
 	ck_assert_int_eq(SSL_num_renegotiations(w.p.ssl), 1);
 }
 
-/* The peer answers when it likes, and may be in the middle of it. */
+/*
+ * The peer answers a renegotiation request at any time, or in the middle of it.
+ */
 START_TEST(renegotiation_before_a_takeover)
 {
 	open_watched(_i * ROWS + GCM12, NULL);
-	ask_to_renegotiate();
-	want_file_part(1, MUCH);
+	request_renegotiation();
+	expect_file_part(1, MUCH);
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, MUCH), MUCH);
 	ck_assert_int_eq(status().takeover, 0);
-	w.p.watch = NULL;	/* new keys, numbers from 0 on */
+	w.p.watch = NULL;	/* with the new keys, nonces start from 0 */
 	renegotiate();
 	ck_assert_int_eq(status().dead, 0);
 	do_send(1, MUCH);
 	ck_assert_int_eq(status().takeover, 1);
-	close_well();
+	send_more_and_shut_down();
 }
 END_TEST
 
-/* What we have sealed before goes before the new handshake. */
+/* Records that we have encrypted leave before the new handshake. */
 START_TEST(renegotiation_behind_a_queue)
 {
 	struct tlssf_options o = { .size = sizeof(o),
@@ -118,10 +121,10 @@ START_TEST(renegotiation_behind_a_queue)
 	ssize_t n;
 
 	world_open(GCM12, &o);
-	ask_to_renegotiate();
-	receive();		/* the peer has answered */
+	request_renegotiation();
+	receive();		/* the peer has sent its ClientHello */
 	w.p.wire.room = 20000;
-	want_file_part(1, 60000);
+	expect_file_part(1, 60000);
 	n = tlssf_send(w.p.ssl, FILE_FD, 1, 60000);
 	ck_assert_int_gt(n, 0);
 	ck_assert_uint_gt(status().buffered, 40000);
@@ -136,15 +139,18 @@ START_TEST(renegotiation_behind_a_queue)
 		ck_assert_int_gt(more, 0);
 		n += more;
 	}
-	close_well();
+	send_more_and_shut_down();
 }
 END_TEST
 #endif
 
 /* ---- another BIO ---- */
 
-#ifndef OPENSSL_IS_BORINGSSL	/* which has no BIO that buffers */
-/* The new bridge counts from 0 on, and must not meet the old one's number. */
+#ifndef OPENSSL_IS_BORINGSSL	/* BoringSSL has no BIO that buffers */
+/*
+ * A new bridge has not seen the record that the old bridge has queued as the
+ * sample; no nonce may be used twice.
+ */
 START_TEST(observed_through_another_bridge)
 {
 	BIO *below, *top;
@@ -152,7 +158,7 @@ START_TEST(observed_through_another_bridge)
 
 	open_watched(ROWS + GCM12, NULL);
 	w.p.wire.room = 1000;
-	want_file_part(1, MUCH);
+	expect_file_part(1, MUCH);
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, MUCH),
 			 TLSSF_WANT_WRITE);
 	w.p.wire.room = UNLIMITED;
@@ -162,22 +168,22 @@ START_TEST(observed_through_another_bridge)
 	BIO_up_ref(below);
 	SSL_set0_wbio(w.p.ssl, BIO_push(top, below));
 	ck_assert_int_eq(tlssf_flush(w.p.ssl), 0);
-	/* it goes behind the record that the library had sealed */
-	w.wanted = SAMPLE_LEN;
-	want("between", 7);
+	/* it comes after the record that the library has encrypted */
+	w.expected_len = SAMPLE_LEN;
+	expect_data("between", 7);
 	ck_assert_int_eq(SSL_write(w.p.ssl, "between", 7), 7);
-	want_file_part(1 + SAMPLE_LEN, MUCH - SAMPLE_LEN);
+	expect_file_part(1 + SAMPLE_LEN, MUCH - SAMPLE_LEN);
 	for (size_t done = 0; done < MUCH; done += (size_t)n) {
 		n = tlssf_send(w.p.ssl, FILE_FD, 1 + (off_t)done, MUCH - done);
 		ck_assert_msg(n > 0, "%s", tlssf_strerror(w.p.ssl));
 	}
-	close_well();
+	send_more_and_shut_down();
 }
 END_TEST
 
 #endif
 
-/* No socket that could be shut when the BIO goes: the keys stay. */
+/* Without a socket that can be shut down there is no takeover. */
 START_TEST(no_takeover_without_a_socket)
 {
 	struct pair *p = &w.p;
@@ -189,7 +195,7 @@ START_TEST(no_takeover_without_a_socket)
 		long len;
 
 		SSL_set0_wbio(p->ssl, mem);
-		want_file_part(1, MUCH);
+		expect_file_part(1, MUCH);
 		for (size_t done = 0; done < MUCH; done += PLAIN_SIZE)
 			ck_assert_int_eq(tlssf_send(p->ssl, FILE_FD,
 						    1 + (off_t)done,
@@ -198,13 +204,13 @@ START_TEST(no_takeover_without_a_socket)
 		len = BIO_get_mem_data(mem, &data);
 		ck_assert_int_eq(pair_send(p, data, (size_t)len), len);
 		receive();
-		ck_assert_uint_eq(w.received, w.wanted);
+		ck_assert_uint_eq(w.received, w.expected_len);
 	}
 	pair_close(p);
 }
 END_TEST
 
-/* Odd loops: after a takeover. */
+/* Odd loops: after a takeover. tlssf_status() reports it without a bridge. */
 START_TEST(status_without_a_bridge)
 {
 	BIO *below;
@@ -220,11 +226,11 @@ START_TEST(status_without_a_bridge)
 }
 END_TEST
 
-/* ---- another socket with the same number ---- */
+/* ---- the descriptor number of another socket ---- */
 
 static uint64_t socket_id;
 
-static void nothing_may_leave(const void *buf, size_t len)
+static void fail_on_write(const void *buf, size_t len)
 {
 	(void)buf;
 	ck_abort_msg("%zu bytes to another socket", len);
@@ -236,7 +242,7 @@ static int64_t play_socket_id(const struct sys_args *a)
 	return 0;
 }
 
-/* Later loops: a flush is the first to see it. */
+/* Later loops: a flush detects it first. */
 START_TEST(descriptor_used_again)
 {
 	socket_id = 4711;
@@ -244,9 +250,9 @@ START_TEST(descriptor_used_again)
 	SCRIPT_DEFAULT(socket_id, .play = play_socket_id);
 	do_send(1, MUCH);
 	ck_assert_int_eq(status().kernel_tx, 1);
-	w.p.watch = nothing_may_leave;
+	w.p.watch = fail_on_write;
 	socket_id++;
-	kernel_reset();		/* it does no TLS */
+	kernel_reset();		/* the other socket has no kernel TLS */
 	if (_i >= ROWS)
 		ck_assert_int_eq(tlssf_flush(w.p.ssl), TLSSF_ERROR);
 	ck_assert_int_le(SSL_write(w.p.ssl, "password", 8), 0);
@@ -256,7 +262,8 @@ START_TEST(descriptor_used_again)
 	ck_assert_int_eq(tlssf_shutdown(w.p.ssl), TLSSF_ERROR);
 	ck_assert_int_eq(status().dead, 1);
 	pair_close(&w.p);
-	ck_assert_uint_eq(w.severed, 0);	/* that one is not ours */
+	/* we do not shut down another socket */
+	ck_assert_uint_eq(w.shutdowns, 0);
 }
 END_TEST
 
@@ -285,7 +292,7 @@ static void open_other(void)
 	ck_assert_int_gt(tlssf_send(other.ssl, FILE_FD, 1, MUCH), 0);
 }
 
-/* A record that could not go stays the connection's own. */
+/* A record that could not be sent waits for its own connection. */
 START_TEST(record_kept_for_its_owner)
 {
 	static unsigned char ours[1000], theirs[1000];
@@ -302,16 +309,16 @@ START_TEST(record_kept_for_its_owner)
 	ERR_clear_error();
 	ck_assert_int_eq(status().dead, 0);
 	ck_assert_int_eq(SSL_write(other.ssl, theirs, 1000), 1000);
-	want(ours, 1000);
+	expect_data(ours, 1000);
 	ck_assert_int_eq(SSL_write(w.p.ssl, ours, 1000), 1000);
-	close_well();
+	send_more_and_shut_down();
 	pair_close(&other);
 }
 END_TEST
 
-/* ---- fork, contexts, probes ---- */
+/* ---- fork(), another SSL_CTX, the probe ---- */
 
-/* A KeyUpdate that waits is the parent's to send. */
+/* A KeyUpdate that waits for room: only the parent may send it. */
 START_TEST(key_update_after_fork)
 {
 	unsigned int keys, status_of_child;
@@ -323,7 +330,7 @@ START_TEST(key_update_after_fork)
 	receive();
 	w.p.wire.room = 0;
 	ck_assert_int_eq(SSL_key_update(w.p.peer, SSL_KEY_UPDATE_REQUESTED), 1);
-	/* BoringSSL sends it, and the answer, with the next data */
+	/* BoringSSL sends the KeyUpdate, and its answer, with the next data */
 	ck_assert_int_eq(SSL_write(w.p.peer, "y", 1), 1);
 	ck_assert_int_eq(SSL_read(w.p.ssl, &c, 1), 1);
 	ck_assert_int_le(SSL_write(w.p.ssl, "x", 1), 0);
@@ -341,14 +348,16 @@ START_TEST(key_update_after_fork)
 	}
 	ck_assert_int_eq(waitpid(pid, (int *)&status_of_child, 0), pid);
 	ck_assert_int_eq(status_of_child, 0);
-	want("x", 1);
+	expect_data("x", 1);
 	ck_assert_int_eq(SSL_write(w.p.ssl, "x", 1), 1);
 	ck_assert_uint_eq(script_count(CALL_tls_tx_set), keys + 1);
-	close_well();
+	send_more_and_shut_down();
 }
 END_TEST
 
-/* The options of a context that is gone are not looked at (by ASan, too). */
+/*
+ * The options of a freed SSL_CTX are not used (AddressSanitizer checks, too).
+ */
 START_TEST(context_switched_and_freed)
 {
 	SSL_CTX *first = plain_ctx(true), *second = plain_ctx(true);
@@ -362,7 +371,7 @@ START_TEST(context_switched_and_freed)
 	ck_assert_int_eq(status().takeover, 1);
 	SSL_set_SSL_CTX(w.p.ssl, second);
 	SSL_CTX_free(second);
-	close_well();
+	send_more_and_shut_down();
 }
 END_TEST
 
@@ -372,25 +381,26 @@ START_TEST(no_probe_in_a_send)
 
 	world_open(ROWS + _i, NULL);
 	pairs = script_count(CALL_tcp_pair);
-	script_advance(3600000);	/* whatever expires has done so */
+	/* every cached answer of the probe has expired */
+	script_advance(3600000);
 	do_send(1, MUCH);
 	ck_assert_int_eq(status().kernel_tx, 1);
 	ck_assert_uint_eq(script_count(CALL_tcp_pair), pairs);
-	close_well();
+	send_more_and_shut_down();
 }
 END_TEST
 
-/* ---- the end of the SSL ---- */
+/* ---- SSL_free() ---- */
 
-/* Not the end of its socket. */
+/* SSL_free() does not shut the socket down. */
 START_TEST(freed_after_a_takeover)
 {
 	world_open(_i * ROWS + TLS13_ROW, NULL);
 	do_send(1, MUCH);
-	good_bye();
+	shut_down_and_check();
 	ck_assert_int_eq(status().takeover, 1);
 	pair_close(&w.p);
-	ck_assert_uint_eq(w.severed, 0);
+	ck_assert_uint_eq(w.shutdowns, 0);
 }
 END_TEST
 
