@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The batch of sealed records, its marks, and the cache it comes from. */
+/* The batch of encrypted records, its marks, and the cache of batches. */
 #include "output.h"
 #include "util.h"
 
@@ -16,17 +16,17 @@
 
 static unsigned char record[1u << 20];
 
-/* What was put in, in bytes of the whole stream. */
+/* What was appended, as positions in the whole stream. */
 static struct {
 	size_t end[MAX_RECORDS], plain[MAX_RECORDS];
 	int records;
 	size_t base;		/* stream position of data[0] */
-	size_t told;
+	size_t reported;
 } model;
 
 /* ---- records in and out ---- */
 
-/* Append a sealed record of the stream's own pattern, and mark it. */
+/* Append an encrypted record with bytes of the pattern, and mark its end. */
 static void add_record(struct batch **b, size_t plain, size_t sealed)
 {
 	int i = model.records++;
@@ -56,14 +56,18 @@ static void assert_content(const struct batch *b)
 	ck_assert_mem_eq(b->data + b->head, record, left);
 }
 
-static void assert_told(struct batch *b)
+static void assert_reported(struct batch *b)
 {
-	model.told += tlssf_batch_plaintext_written(b);
-	ck_assert_uint_eq(model.told, plain_out(model.base + b->head));
-	ck_assert_uint_eq(tlssf_batch_plaintext_written(b), 0);	/* only once */
+	model.reported += tlssf_batch_plaintext_written(b);
+	ck_assert_uint_eq(model.reported, plain_out(model.base + b->head));
+	/* each byte is reported only once */
+	ck_assert_uint_eq(tlssf_batch_plaintext_written(b), 0);
 }
 
-/* Look before and at the end of each record that is not out yet. */
+/*
+ * Compare the marks just before and at the end of each record that has not
+ * left.
+ */
 static void walk(struct batch *b)
 {
 	for (int i = 0; i < model.records; i++)
@@ -73,13 +77,13 @@ static void walk(struct batch *b)
 			if (out < model.base + b->head)
 				continue;
 			b->head = out - model.base;
-			assert_told(b);
+			assert_reported(b);
 		}
 	ck_assert_uint_eq(b->head, b->used);
 }
 
-/* Settle, with what that changes. */
-static struct batch *settle(struct batch *b)
+/* tlssf_batch_shrink_to_fit(), and what that changes in the model. */
+static struct batch *shrink(struct batch *b)
 {
 	size_t out = model.base + b->head;
 	struct batch *s = tlssf_batch_shrink_to_fit(b);
@@ -102,16 +106,19 @@ START_TEST(marks_tell_whole_records)
 	for (size_t i = 1; i <= 10; i++)
 		add_record(&b, i, i + 22);
 	walk(b);
-	ck_assert_uint_eq(model.told, 55);
+	ck_assert_uint_eq(model.reported, 55);
 	tlssf_batch_put(b);
 }
 END_TEST
 
-/* Never more than is out; what is merged is told once all of it is. */
+/*
+ * When marks run out, they are merged: then bytes are reported late, never
+ * early.
+ */
 START_TEST(marks_merge_when_they_run_out)
 {
 	struct batch *b = tlssf_batch_get(1);
-	size_t told = 0;
+	size_t reported = 0;
 
 	for (size_t i = 0; i < BATCH_MARKS + 20; i++)
 		add_record(&b, 100 + i, 122 + i);
@@ -119,13 +126,13 @@ START_TEST(marks_merge_when_they_run_out)
 	for (; b->head < b->used; b->head++) {
 		size_t out = plain_out(b->head);
 
-		told += tlssf_batch_plaintext_written(b);
-		ck_assert_uint_le(told, out);
+		reported += tlssf_batch_plaintext_written(b);
+		ck_assert_uint_le(reported, out);
 		if (b->head < model.end[BATCH_MARKS - 2] + 1)
-			ck_assert_uint_eq(told, out);
+			ck_assert_uint_eq(reported, out);
 	}
-	told += tlssf_batch_plaintext_written(b);
-	ck_assert_uint_eq(told, plain_out(b->used));
+	reported += tlssf_batch_plaintext_written(b);
+	ck_assert_uint_eq(reported, plain_out(b->used));
 	ck_assert_uint_eq(model.end[model.records - 1], b->used);
 	tlssf_batch_put(b);
 }
@@ -152,7 +159,7 @@ START_TEST(padded_records_make_it_grow)
 }
 END_TEST
 
-/* The last byte that fits, and the first that does not. */
+/* The last length that fits, and the first that does not. */
 START_TEST(growth_at_the_edge)
 {
 	for (int d = -1; d <= 1; d++) {
@@ -171,10 +178,13 @@ START_TEST(growth_at_the_edge)
 }
 END_TEST
 
-/* ---- settle ---- */
+/* ---- shrinking to a small batch ---- */
 
-/* With `asked` the marks were looked at before, else they lie behind head. */
-static void settle_at(size_t head, bool asked)
+/*
+ * `marks_used`: the marks before head were used up before; else they are still
+ * there.
+ */
+static void shrink_at(size_t head, bool marks_used)
 {
 	struct batch *b = tlssf_batch_get(BATCH_LARGE), *s;
 	size_t rest;
@@ -183,10 +193,10 @@ static void settle_at(size_t head, bool asked)
 	for (size_t i = 0; i < 30; i++)
 		add_record(&b, 8000 + i, 8022 + i);
 	b->head = head;
-	if (asked)
-		assert_told(b);
+	if (marks_used)
+		assert_reported(b);
 	rest = b->used - b->head;
-	s = settle(b);
+	s = shrink(b);
 	ck_assert_uint_eq(s->used - s->head, rest);
 	ck_assert_uint_eq(s->cap, rest > SMALL_CAP ? LARGE_CAP : SMALL_CAP);
 	assert_content(s);
@@ -202,7 +212,7 @@ START_TEST(settle_keeps_marks_right)
 		for (int d = -1; d <= 1; d++) {
 			if ((i == 0 && d < 0) || (i == 30 && d > 0))
 				continue;
-			settle_at(end + (size_t)d, _i);
+			shrink_at(end + (size_t)d, _i);
 		}
 	}
 }
@@ -216,17 +226,17 @@ START_TEST(settle_at_the_limit)
 		forget();
 		add_record(&b, 5, BATCH_LARGE);
 		b->head = BATCH_LARGE - (size_t)(SMALL_CAP + d);
-		b = settle(b);
+		b = shrink(b);
 		ck_assert_uint_eq(b->cap, d <= 0 ? SMALL_CAP : LARGE_CAP);
 		assert_content(b);
 		b->head = b->used;
-		assert_told(b);
+		assert_reported(b);
 		tlssf_batch_put(b);
 	}
 }
 END_TEST
 
-/* More marks than one holds, the first ones used up, then settled. */
+/* All marks are in use, the first ones are used up; then the batch shrinks. */
 START_TEST(settle_full_marks)
 {
 	struct batch *b = tlssf_batch_get(BATCH_LARGE);
@@ -234,11 +244,11 @@ START_TEST(settle_full_marks)
 	for (size_t i = 0; i < BATCH_MARKS; i++)
 		add_record(&b, 4000, 4022);
 	b->head = b->used - SMALL_CAP;
-	assert_told(b);
-	b = settle(b);
+	assert_reported(b);
+	b = shrink(b);
 	ck_assert_uint_eq(b->cap, SMALL_CAP);
 	walk(b);
-	ck_assert_uint_eq(model.told, BATCH_MARKS * 4000u);
+	ck_assert_uint_eq(model.reported, BATCH_MARKS * 4000u);
 	tlssf_batch_put(b);
 }
 END_TEST
@@ -285,13 +295,14 @@ START_TEST(cache_gives_back_an_empty_one)
 		add_record(&b, 10, 100);
 		add_record(&b, 10, 100);
 		b->head = 150;
-		assert_told(b);
+		assert_reported(b);
 		tlssf_batch_put(b);
 		again = tlssf_batch_get(targets[i]);
 		ck_assert_ptr_eq(again, b);
 		ck_assert_uint_eq(again->head | again->used, 0);
 		ck_assert_uint_eq(again->nmarks | again->next_mark, 0);
-		other = tlssf_batch_get(targets[i]);	/* only one is kept */
+		/* the cache keeps only one of each size */
+		other = tlssf_batch_get(targets[i]);
 		ck_assert_ptr_ne(other, again);
 		tlssf_batch_put(again);
 		tlssf_batch_put(other);
@@ -308,7 +319,7 @@ static size_t allocated(void)
 	return m.uordblks + m.hblkhd;
 }
 
-/* A batch that grew is of no size that anybody asks for. */
+/* A batch that has grown has a size that nobody requests. */
 START_TEST(grown_ones_are_not_kept)
 {
 	size_t before;
@@ -349,7 +360,10 @@ static void run_thread(unsigned char **plain)
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 
-/* 600 KiB a thread would stay behind. (Sanitizers look for leaks instead.) */
+/*
+ * Otherwise 600 KiB for each thread would leak. (With a sanitizer: its leak
+ * check.)
+ */
 START_TEST(thread_exit_frees_the_cache)
 {
 	unsigned char *plain;
@@ -363,7 +377,10 @@ START_TEST(thread_exit_frees_the_cache)
 }
 END_TEST
 
-/* Taken, it is nobody else's; put back, it is the next taker's. */
+/*
+ * While a buffer is in use, another caller gets another one; once it is put
+ * back, the next caller gets it.
+ */
 START_TEST(plain_buffer_has_one_owner)
 {
 	unsigned char *mine = tlssf_plaintext_buffer_get(), *second, *other;
@@ -377,7 +394,7 @@ START_TEST(plain_buffer_has_one_owner)
 	memset(second, 0x5a, PLAIN_SIZE);
 	ck_assert_uint_eq(mine[0] & mine[PLAIN_SIZE - 1], 0xa5);
 	tlssf_plaintext_buffer_put(mine);
-	tlssf_plaintext_buffer_put(second);	/* one is kept */
+	tlssf_plaintext_buffer_put(second);	/* the cache keeps one */
 	tlssf_plaintext_buffer_put(NULL);
 	ck_assert_ptr_eq(tlssf_plaintext_buffer_get(), mine);
 	tlssf_plaintext_buffer_put(mine);

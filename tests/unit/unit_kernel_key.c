@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The layout of the keys that the kernel takes. */
+/* The layout of the keys that TLS_TX takes. */
 #include "record.h"
 #include "util.h"
 
 #include <string.h>
 
-/* The kernel's layout, by hand: version, type, iv, key, salt, number. */
+/*
+ * The kernel's layout, written by hand: version, type, IV, key, salt, sequence
+ * number.
+ */
 static const struct {
 	unsigned char type, size, iv, key, salt, tls12;
 } layouts[TLSSF_CIPHER_COUNT] = {

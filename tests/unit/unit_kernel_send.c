@@ -7,9 +7,9 @@
 
 #define PER_CALL	(1u << 20)	/* the default of max_per_call */
 
-/* ---- which pieces, and which of them leave a record open ---- */
+/* ---- the calls for a job, and which of them leave a record open ---- */
 
-/* The job goes in one call, and no record is left open. */
+/* One tlssf_send_job() sends the job, and no record is open afterwards. */
 static void run_job(size_t header, uint64_t file, size_t trailer)
 {
 	struct tlssf_job job = make_job(header, file, trailer);
@@ -19,7 +19,7 @@ static void run_job(size_t header, uint64_t file, size_t trailer)
 	ck_assert(!tl_conn(w.p.ssl)->tx->open);
 }
 
-/* Too small for two calls: header, file and trailer in one. */
+/* Small jobs: header, file and trailer go into one send(). */
 START_TEST(tiny_jobs_are_one_send)
 {
 	world_open();
@@ -29,13 +29,14 @@ START_TEST(tiny_jobs_are_one_send)
 	ASSERT_LOG({ BY_SEND, 0, 4096 });
 	run_job(100, 0, 50);
 	ASSERT_LOG({ BY_SEND, 0, 150 });
-	run_job(0, 100, 50);	/* no header to join: no copy */
+	/* without a header nothing is joined, so nothing is copied */
+	run_job(0, 100, 50);
 	ASSERT_LOG({ BY_FILE, 7, 100 }, { BY_SEND, 0, 50 });
 	world_close();
 }
 END_TEST
 
-/* A part of it was taken: the rest is read again. */
+/* A short send(): the remaining part is read again. */
 START_TEST(tiny_job_in_two_sends)
 {
 	struct tlssf_job job;
@@ -52,7 +53,7 @@ START_TEST(tiny_job_in_two_sends)
 }
 END_TEST
 
-/* What can be read is sent; the error of the rest is the file's. */
+/* What could be read is sent; then the read error is reported. */
 START_TEST(tiny_job_and_a_bad_file)
 {
 	struct tlssf_job job;
@@ -150,7 +151,7 @@ END_TEST
 
 /* ---- short counts ---- */
 
-/* Go on until the socket refuses; the open record waits for more. */
+/* Send until the socket is full; the record stays open for more data. */
 START_TEST(short_count_nonblocking)
 {
 	world_open();
@@ -168,7 +169,10 @@ START_TEST(short_count_nonblocking)
 }
 END_TEST
 
-/* A signal or SO_SNDTIMEO: told at once, and nothing is left open. */
+/*
+ * A short count after a signal or SO_SNDTIMEO is reported at once, and no
+ * record stays open.
+ */
 START_TEST(short_count_blocking)
 {
 	struct tlssf_job job;
@@ -180,7 +184,7 @@ START_TEST(short_count_blocking)
 	ASSERT_LOG({ BY_FILE, 0, 1000 }, { BY_PUSH, 0, 0 });
 	answer(-EINTR, ALL, ALL);
 	ck_assert_int_eq(send_file(300, 700), TLSSF_WANT_WRITE);
-	ASSERT_LOG({ BY_FILE, 300, 700 });	/* nothing was open */
+	ASSERT_LOG({ BY_FILE, 300, 700 });	/* no record was open */
 	job = make_job(100, 9000, 0);
 	answer(ALL, -EAGAIN, ALL);
 	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), TLSSF_WANT_WRITE);
@@ -193,7 +197,10 @@ START_TEST(short_count_blocking)
 }
 END_TEST
 
-/* A short header is open, too; flush closes it before it looks. */
+/*
+ * A short send of the header leaves a record open, too; flush closes it before
+ * it reads TCP's counters.
+ */
 START_TEST(flush_pushes_what_is_open)
 {
 	struct tlssf_job job;
@@ -206,14 +213,17 @@ START_TEST(flush_pushes_what_is_open)
 	ASSERT_LOG({ BY_SEND, 0, 100 }, { BY_SEND, 0, 40 });
 	ck_assert_int_eq(tlssf_flush(w.p.ssl), TLSSF_WANT_WRITE);
 	ASSERT_LOG({ BY_PUSH, 0, 0 });
-	w.tcp.in_tcp = 60;	/* the scripted number never rises */
+	w.tcp.in_tcp = 60;	/* the scripted sequence number never rises */
 	ck_assert_int_eq(tlssf_flush(w.p.ssl), 0);
 	ck_assert_uint_eq(w.logged, 0);
 	world_close();
 }
 END_TEST
 
-/* The file was cut: an end for tlssf_send(), told for a job. */
+/*
+ * The file was truncated: the end of the file for tlssf_send(), an error for a
+ * job.
+ */
 START_TEST(file_ends_early)
 {
 	struct tlssf_job job;
@@ -238,7 +248,10 @@ START_TEST(file_ends_early)
 }
 END_TEST
 
-/* A caller that knows its file is believed; what is missing is still told. */
+/*
+ * The caller passes the file's size, so the library does not read it; missing
+ * bytes are an error all the same.
+ */
 START_TEST(known_file_is_not_looked_at)
 {
 	struct tlssf_job job;
@@ -266,7 +279,10 @@ START_TEST(known_file_is_not_looked_at)
 }
 END_TEST
 
-/* A flush that follows takes the look at TCP; large jobs do not wait for it. */
+/*
+ * If a flush follows, it checks TCP's state, and the send need not; a large job
+ * checks all the same.
+ */
 START_TEST(flush_tells_that_the_peer_has_gone)
 {
 	struct tlssf_job job;
@@ -295,7 +311,10 @@ START_TEST(flush_tells_that_the_peer_has_gone)
 }
 END_TEST
 
-/* What was read since the last look is as good as one, once. */
+/*
+ * Data of the peer that arrived since the last check of TCP's state replaces
+ * one such check.
+ */
 START_TEST(peer_that_was_heard_is_not_looked_at)
 {
 	unsigned int looks;
@@ -332,7 +351,10 @@ static void assert_corked(bool header, bool file)
 	ck_assert_int_eq(w.in_cork[1], file);
 }
 
-/* A record of its own, but not a packet of its own; then the cork comes off. */
+/*
+ * The header has a record of its own and shares a packet with the file; then
+ * TCP_CORK is cleared.
+ */
 START_TEST(header_shares_a_packet)
 {
 	struct tlssf_job job;
@@ -349,7 +371,7 @@ START_TEST(header_shares_a_packet)
 	ck_assert(!w.corked);
 	answer(ALL, ALL, ALL);
 	ck_assert_int_eq(tlssf_send_job(w.p.ssl, &job), 0);
-	assert_corked(false, false);	/* the header has gone */
+	assert_corked(false, false);	/* the header was sent before */
 	world_close();
 }
 END_TEST
@@ -360,9 +382,9 @@ START_TEST(no_cork_where_none_is_due)
 
 	world_open();
 	corks = script_count(CALL_tcp_cork);
-	run_job(100, 10000, 10);	/* one record */
+	run_job(100, 10000, 10);	/* one record needs no cork */
 	w.logged = 0;
-	w.corked = true;		/* the application's */
+	w.corked = true;		/* the application has set TCP_CORK */
 	run_job(100, 20000, 10);
 	ck_assert(w.corked);
 	ck_assert_uint_eq(script_count(CALL_tcp_cork), corks);
@@ -372,7 +394,10 @@ END_TEST
 
 /* ---- waiting ---- */
 
-/* Kernel TLS may refuse while POLLOUT is ready: say how long to wait. */
+/*
+ * Kernel TLS may return EAGAIN although POLLOUT is ready: retry_ms says when to
+ * try again.
+ */
 START_TEST(retry_ms_backs_off)
 {
 	static const unsigned int ms[] = { 1, 2, 4, 8, 16, 32, 64, 64 };
@@ -395,7 +420,7 @@ START_TEST(retry_ms_backs_off)
 }
 END_TEST
 
-/* Linux before 6.5 keeps records in TCP unsent without this. */
+/* Linux before 6.5 leaves records in TCP unsent without this. */
 START_TEST(want_pushes_tcp)
 {
 	unsigned int before;

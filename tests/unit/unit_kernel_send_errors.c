@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Every errno at every call of the method ssl_sendfile. */
+/* Every errno of every system call of the method ssl_sendfile. */
 #include "unit_kernel_send_world.h"
 
-/* What an errno of the socket means. unit_kernel_send_file.c: of the file. */
+/*
+ * What an errno of the socket means. unit_kernel_send_file.c has the errors of
+ * the file.
+ */
 static const struct verdict {
 	int err, reason, told;
 	bool dead;
@@ -27,19 +30,22 @@ static struct verdict verdict_of(int err)
 	return (struct verdict){ err, TLSSF_REASON_IO, err, true };
 }
 
-/* "Again" has tests of its own; ECHILD is our word for another process. */
+/*
+ * EAGAIN and EINTR have tests of their own; ECHILD is the library's code for a
+ * call in a forked child.
+ */
 static bool special(int err)
 {
 	return err == EAGAIN || err == EINTR || err == ECHILD;
 }
 
-/* After these errors of kernel TLS nothing is sent any more. */
+/* Kernel TLS has failed: the library sends nothing after these errors. */
 static bool is_final(int err)
 {
 	return err == EBADMSG || err == EPROTO || err == ERRNO_RESTARTSYS;
 }
 
-/* sendfile() fails with `err`, and so does the send() of what was read. */
+/* sendfile() fails with `err`, and so does the send() of the bytes read. */
 static void answer_with_error(unsigned int at, int err)
 {
 	answer(ALL, ALL, ALL);
@@ -48,13 +54,13 @@ static void answer_with_error(unsigned int at, int err)
 		w.answers[at + 1] = -err;
 }
 
-/* r and errno are as the verdict says; then dead, or as good as before. */
+/* The result is that of `v`. The connection is dead, or works as before. */
 static void check(ssize_t r, const struct verdict *v)
 {
 	assert_error(r, v->told, v->reason, v->dead);
 	answer(ALL, ALL, ALL);
 	if (v->dead) {
-		assert_silence(v->told);
+		assert_dead(v->told);
 		return;
 	}
 	ck_assert_int_eq(send_file(5, 100), 100);
@@ -84,7 +90,9 @@ START_TEST(errno_of_sendfile)
 }
 END_TEST
 
-/* First the progress, then the error; the open record is pushed. */
+/*
+ * The bytes sent are reported first, then the error; the open record is sent.
+ */
 static void fail_later(int err)
 {
 	struct verdict v = verdict_of(err);
@@ -125,7 +133,7 @@ static void fail_job(int err)
 	r = tlssf_send_job(w.p.ssl, &job);
 	ck_assert_uint_eq(job.done, 100);
 	ck_assert_uint_eq(w.logged, is_final(err) ? 3 : 4);
-	ck_assert_int_eq(w.log[w.logged - 1].how, BY_PUSH); /* it was open */
+	ck_assert_int_eq(w.log[w.logged - 1].how, BY_PUSH);
 	check(r, &v);
 	world_close();
 }
@@ -136,7 +144,7 @@ START_TEST(errno_of_sendfile_in_a_job)
 }
 END_TEST
 
-/* Of bytes in memory no error is the file's. */
+/* The header is in memory, so no error of its send is one of the file. */
 static void fail_header(int err)
 {
 	struct verdict v = verdict_of(err);
@@ -158,7 +166,7 @@ START_TEST(errno_of_the_header)
 }
 END_TEST
 
-/* ---- again ---- */
+/* ---- EAGAIN and EINTR ---- */
 
 START_TEST(eagain_and_eintr_are_wants)
 {
@@ -177,29 +185,29 @@ START_TEST(eagain_and_eintr_are_wants)
 }
 END_TEST
 
-/* A record was cut: EINTR for ever, and the socket has an error. */
+/* A record was sent in part: EINTR never ends, and the socket has an error. */
 START_TEST(eintr_with_an_error_is_the_end)
 {
 	world_open();
 	w.revents = POLLERR;
 	answer(-EINTR, ALL, ALL);
 	assert_error(send_file(0, 100), EIO, TLSSF_REASON_INTERRUPTED, true);
-	assert_silence(EIO);
+	assert_dead(EIO);
 	world_close();
-	world_open();		/* after progress it is told first */
+	world_open();		/* bytes sent before are reported first */
 	w.blocking = true;
 	w.revents = POLLERR;
 	answer(60, ALL, ALL);
 	ck_assert_int_eq(send_file(0, 100), 60);
-	assert_silence(EIO);
+	assert_dead(EIO);
 	world_close();
-	world_open();		/* a peer that is gone is another matter */
+	world_open();	/* if the peer has gone, the reason is peer_gone */
 	w.revents = POLLERR | POLLHUP;
 	answer(-EINTR, ALL, ALL);
 	assert_error(send_file(0, 100), EPIPE, TLSSF_REASON_PEER_GONE, true);
-	assert_silence(EPIPE);
+	assert_dead(EPIPE);
 	world_close();
-	world_open();		/* EAGAIN is not looked into */
+	world_open();	/* after EAGAIN the socket's error is not read */
 	w.revents = POLLERR;
 	answer(-EAGAIN, ALL, ALL);
 	ck_assert_int_eq(send_file(0, 100), TLSSF_WANT_WRITE);
@@ -207,18 +215,18 @@ START_TEST(eintr_with_an_error_is_the_end)
 }
 END_TEST
 
-/* The library failed without an errno: no room, or no connection. */
+/* SSL_sendfile() has failed without an errno: no memory, or no connection. */
 START_TEST(no_errno_is_the_end)
 {
 	world_open();
 	answer(NO_ERRNO, ALL, ALL);
 	assert_error(send_file(0, 100), EPROTO, TLSSF_REASON_IO, true);
-	assert_silence(EPROTO);
+	assert_dead(EPROTO);
 	world_close();
 }
 END_TEST
 
-/* ---- the other calls ---- */
+/* ---- the other system calls ---- */
 
 START_TEST(dead_states)
 {
@@ -231,7 +239,7 @@ START_TEST(dead_states)
 			assert_error(send_file(0, 100), EPIPE,
 				     TLSSF_REASON_PEER_GONE, true);
 			ck_assert_uint_eq(w.logged, 0);
-			assert_silence(EPIPE);
+			assert_dead(EPIPE);
 		}
 		world_close();
 	}
@@ -250,7 +258,7 @@ static void fail_state(int err)
 	ck_assert_uint_eq(w.logged, 0);
 	w.state = TCP_ESTABLISHED;
 	if (v.dead)
-		assert_silence(v.told);
+		assert_dead(v.told);
 	else
 		ck_assert_int_eq(send_file(0, 100), 100);
 	world_close();
@@ -262,7 +270,7 @@ START_TEST(errno_of_the_state)
 }
 END_TEST
 
-/* The error of the push wins: the file's may come again. */
+/* The error of the push is reported; that of the file will occur again. */
 static void fail_push(int err)
 {
 	struct verdict v = verdict_of(err);
@@ -276,7 +284,7 @@ static void fail_push(int err)
 	ck_assert_int_eq(status_now().error, v.reason);
 	ck_assert_int_eq(status_now().dead, v.dead);
 	if (v.dead)
-		assert_silence(v.told);
+		assert_dead(v.told);
 	world_close();
 }
 
@@ -286,7 +294,9 @@ START_TEST(errno_of_the_push)
 }
 END_TEST
 
-/* No room for the push: the record stays open for a later call. */
+/*
+ * The socket has no room for the push: the record stays open for a later call.
+ */
 START_TEST(push_again)
 {
 	world_open();

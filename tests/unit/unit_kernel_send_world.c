@@ -21,7 +21,7 @@ static int64_t take(enum how how, uint64_t off, uint64_t len)
 	return a == ALL ? (int64_t)len : a;
 }
 
-/* In place of OpenSSL's: the library below finds this one first. */
+/* Replaces OpenSSL's: the linker finds this definition first. */
 ossl_ssize_t SSL_sendfile(SSL *ssl, int fd, off_t off, size_t len, int flags)
 {
 	int64_t n;
@@ -61,7 +61,7 @@ static int64_t play_nonblocking(const struct sys_args *a)
 	return !w.blocking;
 }
 
-/* For errors alone, or for writability. */
+/* Polled for errors alone, or for writability. */
 static int64_t play_poll(const struct sys_args *a)
 {
 	ck_assert_int_eq(a->value2, 0);
@@ -206,12 +206,12 @@ static void assert_silent(ssize_t r, int err)
 	ck_assert_uint_eq(w.logged, 0);
 }
 
-void assert_silence(int err)
+void assert_dead(int err)
 {
 	struct tlssf_job job = make_job(1, 1, 1);
 
 	w.logged = 0;
-	script_reset();		/* a call of any kind fails the test */
+	script_reset();	/* without defaults any system call fails the test */
 	assert_silent(send_file(0, 10), err);
 	assert_silent(tlssf_send_job(w.p.ssl, &job), err);
 	assert_silent(tlssf_flush(w.p.ssl), err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of unit_kernel_send share: a connection whose keys the
- * kernel is said to hold, an SSL_sendfile() of our own, and a log of all
- * that was sent.
+ * What the files of unit_kernel_send share: a connection whose BIO claims that
+ * the kernel has the keys, a replaced SSL_sendfile(), and a log of all that was
+ * sent.
  */
 #ifndef TLSSF_UNIT_KERNEL_SEND_WORLD_H
 #define TLSSF_UNIT_KERNEL_SEND_WORLD_H
@@ -18,39 +18,42 @@
 
 #define SOCK	1000
 #define FILE_FD	1010
-#define ALL	INT64_MAX	/* an answer: as much as was asked */
+#define ALL	INT64_MAX	/* an answer: all bytes were sent */
 
 #define NO_ERRNO	INT64_MIN	/* an error, but errno is 0 */
 
-/* How a piece went down. */
+/* The call that sent a piece. */
 enum how { BY_SEND, BY_SEND_MORE, BY_FILE, BY_PUSH };
 struct sent {
 	enum how how;
-	uint64_t off, len;	/* of the file; as asked */
+	uint64_t off, len;	/* of the file; as requested */
 };
 
 struct world {
 	struct pair p;
 	uint64_t file_size;
 	struct sys_tcp tcp;
-	int state;		/* what tcp_state tells */
+	int state;		/* what tcp_state() returns */
 	bool blocking;
 	int revents;
 	bool corked;		/* TCP_CORK */
 	struct sent log[64];
-	bool in_cork[64];	/* was it, then? */
+	bool in_cork[64];	/* whether TCP_CORK was set at that call */
 	unsigned int logged;
-	int64_t answers[16];	/* counts, -errno, ALL; then ALL */
+	/* byte counts, -errno, ALL; the calls after these get ALL */
+	int64_t answers[16];
 	unsigned int answered;
 	int push_err, pread_err;
-	uint64_t file_end;	/* pread() finds the end here; 0: nowhere */
-	int state_after_send;	/* what tcp_state returns from then on; 0: w.state */
+	uint64_t file_end;	/* where pread() finds the end; 0: no end */
+	int state_after_send;	/* tcp_state() after a send; 0: `state` */
 };
 extern struct world w;
 
 void world_open(void);
 void world_close(void);
-/* Forget the log, answer the next calls so. */
+/*
+ * Clear the log; the next calls of SSL_sendfile() and send() get these answers.
+ */
 void answer(int64_t a, int64_t b, int64_t c);
 void assert_log(const struct sent *want, unsigned int n);
 #define ASSERT_LOG(...) do { \
@@ -61,8 +64,10 @@ ssize_t send_file(uint64_t off, size_t len);
 struct tlssf_job make_job(size_t header, uint64_t file, size_t trailer);
 struct tlssf_status status_now(void);
 void assert_error(ssize_t r, int err, int reason, bool dead);
-/* Dead: no call reaches the kernel, and SSL_write() fails, too. */
-void assert_silence(int err);
+/*
+ * The connection is dead: no system call is made, and SSL_write() fails, too.
+ */
+void assert_dead(int err);
 
 void add_error_tests(Suite *suite);	/* unit_kernel_send_errors.c */
 void add_file_tests(Suite *suite);	/* unit_kernel_send_file.c */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The key schedule, against RFC 8448's trace and OpenSSL's own. */
+/*
+ * The key schedule, compared with the trace of RFC 8448 and with OpenSSL's own.
+ */
 #include "record.h"
 #include "util.h"
 
@@ -26,7 +28,7 @@ static const struct trace traces[] = {
 		{ 0xcf, 0x78, 0x2b, 0x88, 0xdd, 0x83, 0x54, 0x9a, 0xad, 0xf1,
 		  0xe9, 0x84 },
 	},
-	{	/* {client} the same */
+	{	/* {client} derive write traffic keys for application data */
 		{ 0x9e, 0x40, 0x64, 0x6c, 0xe7, 0x9a, 0x7f, 0x9d, 0xc0, 0x5a,
 		  0xf8, 0x88, 0x9b, 0xce, 0x65, 0x52, 0x87, 0x5a, 0xfa, 0x0b,
 		  0x06, 0xdf, 0x00, 0x87, 0xf7, 0x92, 0xeb, 0xb7, 0xc1, 0x75,
@@ -54,7 +56,7 @@ START_TEST(rfc_8448)
 END_TEST
 
 #ifndef OPENSSL_IS_BORINGSSL
-/* HKDF-Expand-Label as OpenSSL has it. */
+/* HKDF-Expand-Label with OpenSSL's HKDF. */
 static void label(const char *md, const unsigned char *secret, size_t len,
 		  const char *name, unsigned char *out, size_t out_len)
 {
@@ -76,7 +78,7 @@ static void label(const char *md, const unsigned char *secret, size_t len,
 	EVP_KDF_free(kdf);
 }
 
-/* Some generations of both hashes and all ciphers. */
+/* Some key generations, with both hashes and all ciphers. */
 START_TEST(as_openssl_does)
 {
 	const char *md = _i ? "SHA384" : "SHA256";

@@ -15,8 +15,11 @@ START_TEST(every_pair_is_verified)
 	for (int c = 0; c < TLSSF_CIPHER_COUNT; c++)
 		for (int v = TLS12; v <= TLS13; v++) {
 			expect_success();
-			/* what libcrypto lacks is believed, not verified */
-			assert_cap(ask(v, c), TLSSF_YES, 0, library_has(c));
+			/*
+			 * a cipher that libcrypto lacks is accepted without
+			 * verification
+			 */
+			assert_cap(probe(v, c), TLSSF_YES, 0, library_has(c));
 			ck_assert_int_eq(version_of(model.info[0]), v);
 			ck_assert_int_eq(cipher_of(model.info[0]), c);
 		}
@@ -31,7 +34,7 @@ START_TEST(unknown_pairs_need_no_call)
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_cap(ask(bad[i][0], bad[i][1]), TLSSF_NO, EINVAL, 0);
+		assert_cap(probe(bad[i][0], bad[i][1]), TLSSF_NO, EINVAL, 0);
 }
 END_TEST
 
@@ -40,11 +43,11 @@ START_TEST(wrong_records_are_a_no)
 	for (int v = TLS12; v <= TLS13; v++)
 		for (int d = NONE + 1; d < DAMAGES; d++) {
 			if (v == TLS12 && d == INNER_TYPE)
-				continue;	/* there is none */
+				continue;	/* there is no such cipher */
 			model.damage = (enum damage)d;
 			expect_success();
 			script_advance(MINUTE);
-			assert_cap(ask(v, TLSSF_AES_128_GCM), TLSSF_NO,
+			assert_cap(probe(v, TLSSF_AES_128_GCM), TLSSF_NO,
 				   EBADMSG, 0);
 		}
 	model.damage = NONE;
@@ -57,12 +60,12 @@ START_TEST(record_in_pieces)
 	expect_ulp();
 	expect_key();
 	SCRIPT(send, .fd = TX, .play = take_plain);
-	for (int i = 0; i < 13; i++) {	/* 64 + 22 bytes by seven */
+	for (int i = 0; i < 13; i++) {	/* 64 + 22 bytes, seven at a time */
 		SCRIPT(recv, .fd = RX, .result = -EINTR);
-		SCRIPT(recv, .fd = RX, .play = give_seven);
+		SCRIPT(recv, .fd = RX, .play = send_seven_bytes);
 	}
 	expect_close();
-	assert_cap(ask_gcm(), TLSSF_YES, 0, 1);
+	assert_cap(probe_gcm(), TLSSF_YES, 0, 1);
 }
 END_TEST
 
@@ -100,7 +103,7 @@ START_TEST(probe_tells_everything)
 {
 	struct tlssf_caps caps = { .size = sizeof(caps) };
 
-	expect_ulp();	/* the module alone, first */
+	expect_ulp();	/* first, is the module loaded? */
 	expect_close();
 	expect_everything();
 	ck_assert_int_eq(tlssf_probe(&caps), 0);
@@ -109,7 +112,7 @@ START_TEST(probe_tells_everything)
 	script_advance(MINUTE);
 	memset(&caps, 0, sizeof(caps));
 	caps.size = sizeof(caps);
-	ck_assert_int_eq(tlssf_probe(&caps), 0);	/* all remembered */
+	ck_assert_int_eq(tlssf_probe(&caps), 0); /* all answers are cached */
 	assert_everything(&caps);
 }
 END_TEST
@@ -148,7 +151,8 @@ START_TEST(probe_without_loopback)
 {
 	struct tlssf_caps caps = { .size = sizeof(caps) };
 
-	SCRIPT(tcp_pair, .result = -EADDRNOTAVAIL);	/* once for all */
+	/* one failure answers everything */
+	SCRIPT(tcp_pair, .result = -EADDRNOTAVAIL);
 	ck_assert_int_eq(tlssf_probe(&caps), 0);
 	script_done();
 	ck_assert_int_eq(caps.ulp, TLSSF_ULP_UNKNOWN);
@@ -178,7 +182,7 @@ START_TEST(probe_without_module)
 		assert_cap(caps.tls13[c], TLSSF_NO, ENOENT, 0);
 	}
 	ck_assert_int_eq(caps.rekey, TLSSF_NO);
-	/* a second later the module is there */
+	/* a second later the module is loaded */
 	script_advance(1000);
 	expect_ulp();
 	expect_close();
@@ -193,7 +197,7 @@ int main(void)
 {
 	Suite *suite = suite_create("unit_probe");
 
-	/* what the probe remembers lasts as long as the process */
+	/* the probe's cache lives as long as the process */
 	setenv("CK_FORK", "yes", 1);
 	ADD(suite, "ciphers", every_pair_is_verified,
 	    unknown_pairs_need_no_call, wrong_records_are_a_no,

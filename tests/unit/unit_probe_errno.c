@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Every errno at every system call of the probe, and what ENOENT means. */
+/*
+ * Every errno of every system call of the probe, and the two meanings of
+ * ENOENT.
+ */
 #include "unit_probe_model.h"
 
 #include <errno.h>
@@ -10,7 +13,7 @@ START_TEST(errno_of_pair)
 {
 	for (int e = 1; e != 0; e = next_errno(e)) {
 		SCRIPT(tcp_pair, .result = -e);
-		assert_cap(ask_gcm(), TLSSF_UNKNOWN, e, 0);
+		assert_cap(probe_gcm(), TLSSF_UNKNOWN, e, 0);
 		ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_UNKNOWN);
 	}
 	assert_recovers();
@@ -26,7 +29,8 @@ START_TEST(errno_of_ulp)
 		expect_pair();
 		SCRIPT(ulp_attach, .fd = TX, .result = -e);
 		expect_close();
-		assert_cap(ask_gcm(), absent ? TLSSF_NO : TLSSF_UNKNOWN, e, 0);
+		assert_cap(probe_gcm(), absent ? TLSSF_NO : TLSSF_UNKNOWN, e,
+			   0);
 		ck_assert_int_eq(tlssf_probe_ulp(), absent ?
 				 TLSSF_ULP_ABSENT : TLSSF_ULP_UNKNOWN);
 		ck_assert(!tlssf_probe_rekey());
@@ -42,9 +46,9 @@ START_TEST(errno_of_key)
 		expect_ulp();
 		SCRIPT(tls_tx_set, .fd = TX, .result = -e);
 		expect_close();
-		assert_cap(ask_gcm(), passing(e) ? TLSSF_UNKNOWN : TLSSF_NO, e,
+		assert_cap(probe_gcm(), passes(e) ? TLSSF_UNKNOWN : TLSSF_NO, e,
 			   0);
-		/* ENOENT here is the cipher's, not the module's */
+		/* this ENOENT is about the cipher, not about the module */
 		ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_LOADED);
 	}
 	assert_recovers();
@@ -58,7 +62,7 @@ START_TEST(errno_of_send)
 		expect_key();
 		SCRIPT(send, .fd = TX, .result = -e);
 		expect_close();
-		assert_cap(ask_gcm(), passing(e) ? TLSSF_UNKNOWN : TLSSF_NO, e,
+		assert_cap(probe_gcm(), passes(e) ? TLSSF_UNKNOWN : TLSSF_NO, e,
 			   0);
 	}
 	assert_recovers();
@@ -71,7 +75,7 @@ START_TEST(short_send)
 	expect_key();
 	SCRIPT(send, .fd = TX, .result = 1);
 	expect_close();
-	assert_cap(ask_gcm(), TLSSF_NO, EIO, 0);
+	assert_cap(probe_gcm(), TLSSF_NO, EIO, 0);
 	assert_recovers();
 }
 END_TEST
@@ -80,14 +84,14 @@ START_TEST(errno_of_recv)
 {
 	for (int e = 1; e != 0; e = next_errno(e)) {
 		if (e == EINTR)
-			continue;	/* below */
+			continue;	/* tested below */
 		expect_ulp();
 		expect_key();
 		SCRIPT(send, .fd = TX, .play = take_plain);
-		SCRIPT(recv, .fd = RX, .play = give_seven);
+		SCRIPT(recv, .fd = RX, .play = send_seven_bytes);
 		SCRIPT(recv, .fd = RX, .result = -e);
 		expect_close();
-		assert_cap(ask_gcm(), passing(e) ? TLSSF_UNKNOWN : TLSSF_NO, e,
+		assert_cap(probe_gcm(), passes(e) ? TLSSF_UNKNOWN : TLSSF_NO, e,
 			   0);
 	}
 	assert_recovers();
@@ -101,7 +105,7 @@ START_TEST(recv_that_never_succeeds)
 	SCRIPT(send, .fd = TX, .play = take_plain);
 	SCRIPT_DEFAULT(recv, .fd = RX, .result = -EINTR);
 	expect_close();
-	assert_cap(ask_gcm(), TLSSF_UNKNOWN, ETIMEDOUT, 0);
+	assert_cap(probe_gcm(), TLSSF_UNKNOWN, ETIMEDOUT, 0);
 	ck_assert_uint_le(script_count(CALL_recv), 64);
 
 	expect_ulp();
@@ -109,7 +113,7 @@ START_TEST(recv_that_never_succeeds)
 	SCRIPT(send, .fd = TX, .play = take_plain);
 	SCRIPT(recv, .fd = RX, .result = 0);
 	expect_close();
-	assert_cap(ask_gcm(), TLSSF_UNKNOWN, ECONNRESET, 0);
+	assert_cap(probe_gcm(), TLSSF_UNKNOWN, ECONNRESET, 0);
 	assert_recovers();
 }
 END_TEST
@@ -119,7 +123,7 @@ START_TEST(errno_of_options)
 	struct tlssf_caps caps = { .size = sizeof(caps) };
 
 	for (int e = 1; e != 0; e = next_errno(e)) {
-		int want = passing(e) ? TLSSF_UNKNOWN : TLSSF_NO;
+		int want = passes(e) ? TLSSF_UNKNOWN : TLSSF_NO;
 
 		script_advance(MINUTE);
 		if (e == 1) {
@@ -189,12 +193,12 @@ START_TEST(module_in_dep)
 	expect_release();
 	SCRIPT(read_text, TEXT("kernel/net/tls/tls.ko.xz:\n"), .play = is_dep);
 	ck_assert_int_eq(ulp_now(), TLSSF_ULP_NOT_LOADED);
-	expect_missing();	/* and the file is not read again */
+	expect_missing();	/* /proc/modules is not read again */
 	ck_assert_int_eq(ulp_now(), TLSSF_ULP_NOT_LOADED);
 	script_advance(MINUTE);
 	expect_missing();
 	expect_close();
-	assert_cap(ask(TLS12, TLSSF_AES_128_GCM), TLSSF_NO, ENOENT, 0);
+	assert_cap(probe(TLS12, TLSSF_AES_128_GCM), TLSSF_NO, ENOENT, 0);
 	assert_recovers();
 }
 END_TEST
@@ -242,7 +246,7 @@ START_TEST(unloaded_module_is_noticed)
 	expect_pair();
 	SCRIPT(ulp_attach, .fd = TX, .result = -ENOENT);
 	expect_close();
-	assert_cap(ask(TLS12, TLSSF_AES_128_GCM), TLSSF_NO, ENOENT, 0);
+	assert_cap(probe(TLS12, TLSSF_AES_128_GCM), TLSSF_NO, ENOENT, 0);
 	script_advance(MINUTE);
 	SCRIPT(tcp_pair, .result = -EMFILE);
 	ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_UNKNOWN);
@@ -250,18 +254,18 @@ START_TEST(unloaded_module_is_noticed)
 }
 END_TEST
 
-/* A moment's trouble does not take back what was seen. */
+/* A failure that passes does not change an answer that was verified. */
 START_TEST(loaded_module_stays)
 {
 	assert_recovers();
 	SCRIPT(tcp_pair, .result = -EMFILE);
-	assert_cap(ask(TLS12, TLSSF_AES_128_GCM), TLSSF_UNKNOWN, EMFILE, 0);
+	assert_cap(probe(TLS12, TLSSF_AES_128_GCM), TLSSF_UNKNOWN, EMFILE, 0);
 	ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_LOADED);
 	script_advance(MINUTE);
 	expect_pair();
 	SCRIPT(ulp_attach, .fd = TX, .result = -EEXIST);
 	expect_close();
-	assert_cap(ask(TLS12, TLSSF_AES_128_GCM), TLSSF_UNKNOWN, EEXIST, 0);
+	assert_cap(probe(TLS12, TLSSF_AES_128_GCM), TLSSF_UNKNOWN, EEXIST, 0);
 	ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_LOADED);
 	script_done();
 }

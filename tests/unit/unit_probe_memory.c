@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* How long the probe believes an answer; rekey and options. */
+/* How long the probe's answers stay cached; rekey and options. */
 #include "unit_probe_model.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
-/* ---- how long an answer lasts ---- */
+/* ---- how long an answer stays cached ---- */
 
 START_TEST(positives_are_kept)
 {
 	assert_recovers();
 	for (int i = 0; i < 3; i++) {
 		script_advance(UINT64_C(1000) * MINUTE);
-		assert_cap(ask_gcm(), TLSSF_YES, 0, 1);
+		assert_cap(probe_gcm(), TLSSF_YES, 0, 1);
 		ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_LOADED);
 	}
 }
@@ -24,27 +24,28 @@ START_TEST(negatives_last_a_second)
 	expect_ulp();
 	SCRIPT(tls_tx_set, .result = -ENOENT);
 	expect_close();
-	assert_cap(ask_gcm(), TLSSF_NO, ENOENT, 0);
+	assert_cap(probe_gcm(), TLSSF_NO, ENOENT, 0);
 	script_advance(999);
-	assert_cap(ask(TLS13, TLSSF_AES_128_GCM), TLSSF_NO, ENOENT, 0);
+	assert_cap(probe(TLS13, TLSSF_AES_128_GCM), TLSSF_NO, ENOENT, 0);
 	script_advance(1);
 	expect_success();
-	assert_cap(ask(TLS13, TLSSF_AES_128_GCM), TLSSF_YES, 0, 1);
+	assert_cap(probe(TLS13, TLSSF_AES_128_GCM), TLSSF_YES, 0, 1);
 }
 END_TEST
 
 START_TEST(missing_loopback_is_asked_once_a_second)
 {
 	SCRIPT(tcp_pair, .result = -EADDRNOTAVAIL);
-	assert_cap(ask_gcm(), TLSSF_UNKNOWN, EADDRNOTAVAIL, 0);
+	assert_cap(probe_gcm(), TLSSF_UNKNOWN, EADDRNOTAVAIL, 0);
 	script_advance(999);
-	assert_cap(ask(TLS12, TLSSF_SM4_GCM), TLSSF_UNKNOWN, EADDRNOTAVAIL, 0);
+	assert_cap(probe(TLS12, TLSSF_SM4_GCM), TLSSF_UNKNOWN, EADDRNOTAVAIL,
+		   0);
 	ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_UNKNOWN);
 	ck_assert(!tlssf_probe_rekey());
 	script_done();
 	script_advance(1);
 	expect_success();
-	assert_cap(ask(TLS13, TLSSF_AES_128_GCM), TLSSF_YES, 0, 1);
+	assert_cap(probe(TLS13, TLSSF_AES_128_GCM), TLSSF_YES, 0, 1);
 }
 END_TEST
 
@@ -55,20 +56,21 @@ static int64_t slow_failure(const struct sys_args *a)
 	return -ETIMEDOUT;
 }
 
-/* A loopback that swallows packets must not take most of the time. */
+/* If loopback drops packets, the probe must not take most of the time. */
 START_TEST(slow_failures_last_longer)
 {
 	SCRIPT(tcp_pair, .play = slow_failure);
-	assert_cap(ask_gcm(), TLSSF_UNKNOWN, ETIMEDOUT, 0);
+	assert_cap(probe_gcm(), TLSSF_UNKNOWN, ETIMEDOUT, 0);
 	script_advance(63999);
-	assert_cap(ask(TLS13, TLSSF_AES_128_GCM), TLSSF_UNKNOWN, ETIMEDOUT, 0);
+	assert_cap(probe(TLS13, TLSSF_AES_128_GCM), TLSSF_UNKNOWN, ETIMEDOUT,
+		   0);
 	script_advance(1);
 	expect_success();
-	assert_cap(ask(TLS13, TLSSF_AES_128_GCM), TLSSF_YES, 0, 1);
+	assert_cap(probe(TLS13, TLSSF_AES_128_GCM), TLSSF_YES, 0, 1);
 }
 END_TEST
 
-static void *ask_in_thread(void *arg)
+static void *probe_in_thread(void *arg)
 {
 	(void)arg;
 	for (int i = 0; i < 100; i++)
@@ -86,7 +88,7 @@ START_TEST(threads_share_one_trial)
 	expect_success();
 	for (int i = 0; i < 4; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL,
-						ask_in_thread, &failed), 0);
+						probe_in_thread, &failed), 0);
 	for (int i = 0; i < 4; i++) {
 		ck_assert_int_eq(pthread_join(threads[i], &r), 0);
 		ck_assert_ptr_null(r);
@@ -97,7 +99,7 @@ END_TEST
 
 /* ---- rekey and options ---- */
 
-/* Rekey is asked again; the option that was seen to work stays. */
+/* Rekey is probed again; an option that has worked stays. */
 START_TEST(options_are_kept)
 {
 	struct tlssf_caps caps = { .size = sizeof(caps) };
@@ -106,7 +108,7 @@ START_TEST(options_are_kept)
 	expect_old_options();
 	SCRIPT(tls_tx_set, .fd = TX, .result = -EBUSY);
 	expect_close();
-	ck_assert(!ask_rekey());
+	ck_assert(!probe_rekey());
 	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);
 	script_advance(MINUTE);
 	ck_assert_int_eq(tlssf_probe(&caps), 0);
@@ -120,10 +122,10 @@ START_TEST(rekey_works)
 {
 	assert_recovers();
 	expect_rekey();
-	ck_assert(ask_rekey());
+	ck_assert(probe_rekey());
 	ck_assert_uint_eq(model.keys, 3);
 	ck_assert(memcmp(model.info[0] + 12, model.info[1] + 12, 16) != 0);
-	ck_assert(ask_rekey());		/* no further call */
+	ck_assert(probe_rekey());	/* from the cache */
 }
 END_TEST
 
@@ -134,10 +136,10 @@ START_TEST(rekey_errno)
 		expect_old_options();
 		SCRIPT(tls_tx_set, .fd = TX, .result = -e);
 		expect_close();
-		ck_assert(!ask_rekey());
+		ck_assert(!probe_rekey());
 	}
 	expect_rekey();
-	ck_assert(ask_rekey());
+	ck_assert(probe_rekey());
 }
 END_TEST
 
@@ -147,7 +149,7 @@ START_TEST(rekey_once_a_second)
 	expect_old_options();
 	SCRIPT(tls_tx_set, .fd = TX, .result = -EBUSY);
 	expect_close();
-	ck_assert(!ask_rekey());
+	ck_assert(!probe_rekey());
 	script_advance(999);
 	ck_assert(!tlssf_probe_rekey());
 	script_advance(1);
@@ -157,16 +159,16 @@ START_TEST(rekey_once_a_second)
 }
 END_TEST
 
-/* The kernel says yes and goes on with the old key. */
+/* The kernel accepts the second key and continues with the first one. */
 START_TEST(rekey_without_effect)
 {
 	assert_recovers();
 	model.stale = true;
 	expect_rekey();
-	ck_assert(!ask_rekey());
+	ck_assert(!probe_rekey());
 	model.stale = false;
 	expect_rekey();
-	ck_assert(ask_rekey());
+	ck_assert(probe_rekey());
 }
 END_TEST
 
@@ -177,7 +179,7 @@ START_TEST(rekey_needs_a_cipher)
 		SCRIPT(tls_tx_set, .fd = TX, .result = -EINVAL);
 		expect_close();
 	}
-	ck_assert(!ask_rekey());
+	ck_assert(!probe_rekey());
 }
 END_TEST
 
@@ -188,7 +190,7 @@ START_TEST(rekey_with_another_cipher)
 	expect_close();
 	expect_success();
 	expect_rekey();
-	ck_assert(ask_rekey());
+	ck_assert(probe_rekey());
 	ck_assert_int_eq(cipher_of(model.info[0]), TLSSF_AES_256_GCM);
 }
 END_TEST
@@ -198,7 +200,7 @@ void add_memory_tests(Suite *suite)
 	ADD(suite, "memory", positives_are_kept, negatives_last_a_second,
 	    missing_loopback_is_asked_once_a_second,
 	    slow_failures_last_longer, threads_share_one_trial);
-	ADD(suite, "rekey", options_are_kept, rekey_works, rekey_errno, rekey_once_a_second,
-	    rekey_without_effect, rekey_needs_a_cipher,
+	ADD(suite, "rekey", options_are_kept, rekey_works, rekey_errno,
+	    rekey_once_a_second, rekey_without_effect, rekey_needs_a_cipher,
 	    rekey_with_another_cipher);
 }

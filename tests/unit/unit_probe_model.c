@@ -7,11 +7,11 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#define EXPLICIT 8	/* TLS 1.2 GCM and CCM: nonce on the wire */
+#define EXPLICIT 8	/* TLS 1.2 GCM and CCM: the nonce is on the wire */
 #define TAG 16
 #define LAST_ERRNO 133
 
-/* How linux/tls.h lays out a key; written down here a second time. */
+/* The layout of a key in linux/tls.h, written here a second time. */
 static const struct {
 	const char *evp;
 	unsigned int type, iv, key, salt;
@@ -26,7 +26,7 @@ static const struct {
 	[TLSSF_ARIA_256_GCM] = { "ARIA-256-GCM", 58, 8, 32, 4 },
 };
 
-/* ---- the kernel that libcrypto plays ---- */
+/* ---- the model of a kernel: libcrypto encrypts its records ---- */
 
 struct model model;
 
@@ -39,10 +39,10 @@ int64_t take_key(const struct sys_args *a)
 	return 0;
 }
 
-static void seal_with(const char *evp, const unsigned char *key,
-		      const unsigned char *nonce, const unsigned char *aad,
-		      int aad_len, const unsigned char *in, int len,
-		      unsigned char *out)
+static void encrypt_with(const char *evp, const unsigned char *key,
+			 const unsigned char *nonce, const unsigned char *aad,
+			 int aad_len, const unsigned char *in, int len,
+			 unsigned char *out)
 {
 	EVP_CIPHER *type = EVP_CIPHER_fetch(NULL, evp, NULL);
 	EVP_CIPHER_CTX *x = EVP_CIPHER_CTX_new();
@@ -94,8 +94,8 @@ int version_of(const unsigned char *info)
 	return version;
 }
 
-/* Sets model.record to what a kernel makes of model.plain. */
-static void seal_record(void)
+/* Set model.record to the record that a kernel makes of model.plain. */
+static void encrypt_record(void)
 {
 	static const unsigned char zero[8];
 	const unsigned char *info = model.info[model.stale];
@@ -134,25 +134,25 @@ static void seal_record(void)
 		aad_len = 13;
 	}
 	if (library_has(cipher))
-		seal_with(kinds[cipher].evp, info + 4 + iv, nonce, aad,
-			  (int)aad_len, model.plain, (int)inner, rec + skip);
+		encrypt_with(kinds[cipher].evp, info + 4 + iv, nonce, aad,
+			     (int)aad_len, model.plain, (int)inner, rec + skip);
 }
 
 int64_t take_plain(const struct sys_args *a)
 {
 	ck_assert_uint_lt(a->in_len, sizeof(model.plain));
-	ck_assert_int_eq(a->value, 0);	/* not MSG_MORE */
+	ck_assert_int_eq(a->value, 0);	/* without MSG_MORE */
 	memcpy(model.plain, a->in, a->in_len);
 	model.plain_len = a->in_len;
 	model.given = 0;
-	seal_record();
+	encrypt_record();
 	model.record[4] ^= model.damage == LENGTH;
 	model.record[5] ^= model.damage == NONCE;
 	model.record[model.len - 1] ^= model.damage == TAG_BIT;
 	return (int64_t)a->in_len;
 }
 
-static int64_t give_up_to(const struct sys_args *a, size_t max)
+static int64_t send_up_to(const struct sys_args *a, size_t max)
 {
 	size_t n = model.len - model.given;
 
@@ -163,17 +163,17 @@ static int64_t give_up_to(const struct sys_args *a, size_t max)
 	return (int64_t)n;
 }
 
-int64_t give(const struct sys_args *a)
+int64_t send_record_bytes(const struct sys_args *a)
 {
-	return give_up_to(a, sizeof(model.record));
+	return send_up_to(a, sizeof(model.record));
 }
 
-int64_t give_seven(const struct sys_args *a)
+int64_t send_seven_bytes(const struct sys_args *a)
 {
-	return give_up_to(a, 7);
+	return send_up_to(a, 7);
 }
 
-/* ---- pieces of scripts ---- */
+/* ---- parts of scripts ---- */
 
 static void setup(void)
 {
@@ -202,7 +202,7 @@ void expect_key(void)
 void expect_record(void)
 {
 	SCRIPT(send, .fd = TX, .play = take_plain);
-	SCRIPT(recv, .fd = RX, .play = give);
+	SCRIPT(recv, .fd = RX, .play = send_record_bytes);
 }
 
 void expect_close(void)
@@ -219,7 +219,7 @@ void expect_success(void)
 	expect_close();
 }
 
-struct tlssf_cap ask(int version, int cipher)
+struct tlssf_cap probe(int version, int cipher)
 {
 	struct tlssf_cap cap = *tlssf_probe_cap(version, cipher);
 
@@ -234,13 +234,13 @@ void assert_cap(struct tlssf_cap cap, int tx, int error, int verified)
 	ck_assert_int_eq(cap.verified, verified);
 }
 
-struct tlssf_cap ask_gcm(void)
+struct tlssf_cap probe_gcm(void)
 {
 	script_advance(MINUTE);
-	return ask(TLS13, TLSSF_AES_128_GCM);
+	return probe(TLS13, TLSSF_AES_128_GCM);
 }
 
-bool passing(int err)
+bool passes(int err)
 {
 	static const int list[] = { EAGAIN, EINTR, 512, ETIMEDOUT, ENOMEM,
 		ENOBUFS, EMFILE, ENFILE, EPIPE, ECONNRESET, ENOTCONN };
@@ -259,7 +259,7 @@ int next_errno(int err)
 void assert_recovers(void)
 {
 	expect_success();
-	assert_cap(ask_gcm(), TLSSF_YES, 0, 1);
+	assert_cap(probe_gcm(), TLSSF_YES, 0, 1);
 	ck_assert_int_eq(tlssf_probe_ulp(), TLSSF_ULP_LOADED);
 }
 
@@ -295,7 +295,7 @@ void expect_rekey(void)
 	expect_close();
 }
 
-bool ask_rekey(void)
+bool probe_rekey(void)
 {
 	bool yes;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Each process has a number that no child of it has. */
+/* Each process has a number that none of its children has. */
 #include "base.h"
 #include "seccomp.h"
 #include "util.h"
@@ -14,7 +14,7 @@
 
 static bool no_wiped_pages;
 
-/* That of the library, too. */
+/* Replaces the C library's, for the library as well. */
 int madvise(void *at, size_t len, int advice)
 {
 	if (no_wiped_pages && advice == MADV_WIPEONFORK) {
@@ -24,7 +24,7 @@ int madvise(void *at, size_t len, int advice)
 	return (int)syscall(SYS_madvise, at, len, advice);
 }
 
-/* In the child, which has this number: is it one of those? */
+/* In a child with this number: is it different from the known ones? */
 static bool is_new(const uint32_t *known, int n)
 {
 	uint32_t id = tlssf_sys.process();
@@ -44,7 +44,7 @@ static void expect_success(pid_t child)
 	ck_assert_int_eq(status, 0);
 }
 
-/* In a child: a grandchild is neither. */
+/* In a child: its own child has a third number. */
 static int has_new_child(uint32_t *known)
 {
 	int status = 1;
@@ -73,7 +73,7 @@ START_TEST(children_are_others)
 }
 END_TEST
 
-/* No handler of pthread_atfork() is called. */
+/* A child made by the system call alone: no pthread_atfork() handler runs. */
 START_TEST(children_made_by_hand)
 {
 	uint32_t known = tlssf_sys.process();
@@ -128,7 +128,8 @@ int main(void)
 	Suite *suite = suite_create("unit_process");
 	TCase *processes = add_case(suite, "processes");
 
-	setenv("CK_FORK", "yes", 1);	/* the pages are asked for once */
+	/* the page is allocated once in a process */
+	setenv("CK_FORK", "yes", 1);
 	tcase_add_test(processes, children_are_others);
 	tcase_add_test(processes, children_made_by_hand);
 	tcase_add_test(processes, without_wiped_pages);

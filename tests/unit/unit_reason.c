@@ -42,7 +42,7 @@ START_TEST(names_are_unique)
 }
 END_TEST
 
-/* A table that is shifted by one has unique names too. */
+/* A table that is shifted by one entry would have unique names, too. */
 START_TEST(names_belong_to_their_values)
 {
 	ck_assert_str_eq(tlssf_reason_name(TLSSF_REASON_NONE), "none");
@@ -74,7 +74,7 @@ START_TEST(names_are_words_and_texts_are_clauses)
 
 		for (const char *p = tlssf_reason_name(i); *p != '\0'; p++)
 			ck_assert(islower((unsigned char)*p) || *p == '_');
-		/* the caller prints it after "...: " and sets the stop */
+		/* callers print it after "...: ", and add the full stop */
 		ck_assert_uint_gt(strlen(text), 20);
 		ck_assert_int_ne(text[strlen(text) - 1], '.');
 		ck_assert_ptr_null(strchr(text, '\n'));
@@ -101,7 +101,7 @@ struct heard {
 	unsigned int lines;
 };
 
-static void hear_line(void *arg, const char *line)
+static void record_line(void *arg, const char *line)
 {
 	struct heard *h = arg;
 
@@ -119,7 +119,7 @@ START_TEST(trace_calls_the_function)
 	unsetenv("TLSSF_TRACE");
 	ck_assert(!tlssf_tracing());
 	tlssf_trace(&h, "nobody listens");
-	tlssf_set_trace(hear_line, &h);
+	tlssf_set_trace(record_line, &h);
 	ck_assert(tlssf_tracing());
 	errno = EILSEQ;
 	tlssf_trace(&h, "method %s, %d", "ktls", 7);
@@ -144,7 +144,7 @@ START_TEST(long_lines_are_cut)
 
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
-	tlssf_set_trace(hear_line, &h);
+	tlssf_set_trace(record_line, &h);
 	tlssf_trace(&h, "%s", text);
 	ck_assert_uint_eq(h.lines, 1);
 	ck_assert_uint_gt(strlen(h.line), 300);
@@ -152,7 +152,7 @@ START_TEST(long_lines_are_cut)
 }
 END_TEST
 
-/* Has `talk` write to a file in place of standard error. */
+/* Run `talk` with standard error redirected to a file. */
 static void catch_stderr(void (*talk)(void), char *buf, size_t cap)
 {
 	FILE *file = tmpfile();
@@ -176,7 +176,7 @@ static struct heard heard;
 static void talk_with_and_without_function(void)
 {
 	tlssf_trace(NULL, "first");
-	tlssf_set_trace(hear_line, &heard);
+	tlssf_set_trace(record_line, &heard);
 	tlssf_trace(NULL, "second");
 	tlssf_set_trace(NULL, NULL);
 	tlssf_trace(NULL, "third");
@@ -215,13 +215,13 @@ START_TEST(other_values_do_not_switch_it_on)
 }
 END_TEST
 
-/* ---- function and argument change together ---- */
+/* ---- function and argument are replaced together ---- */
 
 static char odd, even;
 static atomic_int mixed, in_use[2];
 static atomic_bool stop;
 
-static void hear_odd(void *arg, const char *line)
+static void trace_odd(void *arg, const char *line)
 {
 	atomic_fetch_add(&in_use[1], 1);
 	if (arg != &odd || strcmp(line, "tlssf: x"))
@@ -229,7 +229,7 @@ static void hear_odd(void *arg, const char *line)
 	atomic_fetch_sub(&in_use[1], 1);
 }
 
-static void hear_even(void *arg, const char *line)
+static void trace_even(void *arg, const char *line)
 {
 	atomic_fetch_add(&in_use[0], 1);
 	if (arg != &even || strcmp(line, "tlssf: x"))
@@ -266,10 +266,10 @@ START_TEST(function_and_argument_are_one)
 	start_talking(threads, 3);
 	for (int i = 0; i < ROUNDS; i++) {
 		if (i % 2)
-			tlssf_set_trace(hear_odd, &odd);
+			tlssf_set_trace(trace_odd, &odd);
 		else
-			tlssf_set_trace(hear_even, &even);
-		/* the one before is not in use any more */
+			tlssf_set_trace(trace_even, &even);
+		/* the function before is not in use any more */
 		ck_assert_int_eq(atomic_load(&in_use[(i + 1) % 2]), 0);
 	}
 	end_talking(threads, 3);
@@ -277,7 +277,7 @@ START_TEST(function_and_argument_are_one)
 }
 END_TEST
 
-static void hear_slowly(void *arg, const char *line)
+static void trace_slowly(void *arg, const char *line)
 {
 	struct timespec some = { .tv_nsec = 100000 };
 
@@ -286,15 +286,15 @@ static void hear_slowly(void *arg, const char *line)
 	nanosleep(&some, NULL);
 }
 
-/* There is no moment when none of them is in the function. */
+/* Threads that trace all the time must not delay tlssf_set_trace() for ever. */
 START_TEST(busy_threads_do_not_keep_us_out)
 {
 	pthread_t threads[8];
 
-	tlssf_set_trace(hear_slowly, NULL);
+	tlssf_set_trace(trace_slowly, NULL);
 	start_talking(threads, 8);
 	for (int i = 0; i < 20; i++)
-		tlssf_set_trace(hear_slowly, NULL);
+		tlssf_set_trace(trace_slowly, NULL);
 	end_talking(threads, 8);
 }
 END_TEST
@@ -305,7 +305,7 @@ int main(void)
 	TCase *names = add_case(suite, "names");
 	TCase *trace = add_case(suite, "trace");
 
-	/* the environment is read once in a process */
+	/* the library reads the environment once in a process */
 	setenv("CK_FORK", "yes", 1);
 	tcase_add_test(names, names_are_unique);
 	tcase_add_test(names, names_belong_to_their_values);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Records sealed and opened: what is accepted, and what is not. */
+/*
+ * Records that are encrypted and decrypted: which are accepted, and which not.
+ */
 #include "record.h"
 #include "util.h"
 
@@ -11,9 +13,9 @@
 
 static const int aeads[] = { TLSSF_CHACHA20_POLY1305, TLSSF_AES_128_GCM,
 			     TLSSF_AES_256_GCM, TLSSF_AES_128_CCM };
-/* each with both versions */
+/* each cipher with both versions */
 #ifdef OPENSSL_IS_BORINGSSL
-#define N_KEYS	6	/* it has no CCM */
+#define N_KEYS	6	/* BoringSSL has no CCM */
 #else
 #define N_KEYS	8
 #endif
@@ -42,8 +44,11 @@ static void drop_key(void)
 	tl_aead_free(sealer);
 }
 
-/* With a copy of the key, so that `key` still opens it. */
-static size_t sealed(int type, size_t len)
+/*
+ * Encrypt with a copy of the key, so that `key` keeps the sequence number to
+ * decrypt.
+ */
+static size_t encrypted(int type, size_t len)
 {
 	struct kernel_key k = key;
 	ssize_t n;
@@ -71,7 +76,7 @@ START_TEST(round_trip)
 	setup_key(_i);
 	for (size_t len = 0; len <= PLAIN; len++)
 		for (int t = 0; t < 3; t++) {
-			size_t n = sealed(types[t], len);
+			size_t n = encrypted(types[t], len);
 			unsigned char *at = rec + tlssf_record_start(&key);
 
 			ck_assert_int_eq(opens(n), 0);
@@ -79,7 +84,7 @@ START_TEST(round_trip)
 			ck_assert_uint_eq(o.len, len);
 			ck_assert_uint_eq(o.padding, 0);
 			ck_assert_mem_eq(out, plain, len);
-			/* in place */
+			/* decrypt in place */
 			ck_assert_int_eq(tlssf_record_decrypt(&key, opener, rec,
 							   n, at, &o), 0);
 			ck_assert_mem_eq(at, plain, len);
@@ -88,13 +93,13 @@ START_TEST(round_trip)
 }
 END_TEST
 
-/* Any bit wrong, any length wrong, any other number: no. */
+/* One wrong bit, a wrong length or another sequence number is rejected. */
 START_TEST(nothing_else_opens)
 {
 	size_t n;
 
 	setup_key(_i);
-	n = sealed(RECORD_DATA, PLAIN);
+	n = encrypted(RECORD_DATA, PLAIN);
 	for (size_t i = 0; i < n; i++) {
 		rec[i] ^= 1;
 		ck_assert_int_eq(opens(n), -EBADMSG);
@@ -113,7 +118,7 @@ START_TEST(nothing_else_opens)
 }
 END_TEST
 
-/* The guess is never wrong in the direction that matters. */
+/* tlssf_record_may_begin() must never reject a record that does begin so. */
 START_TEST(may_begin)
 {
 	unsigned char other[PLAIN];
@@ -121,10 +126,11 @@ START_TEST(may_begin)
 	int wrong = 0;
 
 	setup_key(_i);
-	n = sealed(RECORD_DATA, PLAIN);
+	n = encrypted(RECORD_DATA, PLAIN);
 	ck_assert(tlssf_record_may_begin(&key, opener, rec, n, plain, PLAIN));
 	ck_assert(tlssf_record_may_begin(&key, opener, rec, n, plain, 1));
-	ck_assert_int_eq(opens(n), 0);	/* unharmed by the guess */
+	/* the guess has not changed the record */
+	ck_assert_int_eq(opens(n), 0);
 	memset(other, 'o', sizeof(other));
 	if (key.cipher != TLSSF_AES_128_CCM)
 		ck_assert(!tlssf_record_may_begin(&key, opener, rec, n, other,
@@ -134,15 +140,18 @@ START_TEST(may_begin)
 		wrong += tlssf_record_may_begin(&key, opener, rec, n, plain,
 						PLAIN);
 	}
-	/* only where the nonce does not follow the number, or CCM */
+	/*
+	 * the guess is exact only if the nonce follows the sequence number, and
+	 * not for CCM
+	 */
 	if (!tlssf_explicit_nonce(&key) && key.cipher != TLSSF_AES_128_CCM)
 		ck_assert_int_eq(wrong, 0);
 	drop_key();
 }
 END_TEST
 
-/* Seal an inner plaintext as it stands: content, type, zeros. */
-static size_t seal_inner(size_t content, size_t zeros)
+/* Encrypt a given inner plaintext: content, type, zeros. */
+static size_t encrypt_inner(size_t content, size_t zeros)
 {
 	unsigned char nonce[12];
 	size_t len = content + 1 + zeros;
@@ -164,21 +173,21 @@ static size_t seal_inner(size_t content, size_t zeros)
 START_TEST(padding)
 {
 	setup_key(_i * 2 + 1);
-	ck_assert_int_eq(opens(seal_inner(10, 0)), 0);
+	ck_assert_int_eq(opens(encrypt_inner(10, 0)), 0);
 	ck_assert_uint_eq(o.padding, 0);
 	for (size_t zeros = 1; zeros < 90; zeros++) {
-		ck_assert_int_eq(opens(seal_inner(10, zeros)), 0);
+		ck_assert_int_eq(opens(encrypt_inner(10, zeros)), 0);
 		ck_assert_uint_eq(o.padding, zeros);
 		ck_assert_int_eq(o.type, RECORD_HANDSHAKE);
 		ck_assert_uint_eq(o.len, 10);
 	}
-	/* RFC 8446, 5.4: nothing but zeros is an error */
-	ck_assert_int_eq(opens(seal_inner(0, 20)), -EBADMSG);
+	/* RFC 8446, 5.4: an inner plaintext of zeros alone is an error */
+	ck_assert_int_eq(opens(encrypt_inner(0, 20)), -EBADMSG);
 	drop_key();
 }
 END_TEST
 
-/* The explicit nonce goes up by one, all its 64 bits, and is on the wire. */
+/* The explicit nonce has 64 bits, grows by 1 and is on the wire. */
 START_TEST(explicit_nonces)
 {
 	static const unsigned char last[8] = { 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -190,7 +199,7 @@ START_TEST(explicit_nonces)
 
 	setup_key(_i * 2);
 	memcpy(key.nonce + 4, carry, 8);
-	sealed(RECORD_DATA, 1);
+	encrypted(RECORD_DATA, 1);
 	ck_assert_mem_eq(rec + 5, carry, 8);
 	tlssf_next_nonce(&key);
 	ck_assert_mem_eq(key.nonce + 4, carried, 8);

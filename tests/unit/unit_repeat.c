@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that are repeated: the answer stays the same. */
+/* A repeated call returns the same result. */
 #include "output.h"
 #include "tls_pair.h"
 #include "util.h"
@@ -7,8 +7,9 @@
 #include <openssl/err.h>
 
 /*
- * The peer answers close_notify by a bare FIN, which OpenSSL calls an error of
- * the read direction. tlssf_shutdown() returns 0 all the same.
+ * The peer answers close_notify with a FIN and no close_notify of its own. For
+ * OpenSSL that is an error of the read direction; tlssf_shutdown() must return 0
+ * each time.
  */
 START_TEST(shutdown_after_a_bare_fin)
 {

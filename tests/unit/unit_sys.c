@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The system calls on this machine's own kernel. */
+/* The table of system calls, on the kernel of this machine. */
 #include "record.h"
 #include "util.h"
 
@@ -125,7 +125,7 @@ START_TEST(release_and_clock)
 	sys->sleep_ms(30);
 	now = sys->now_ms();
 	ck_assert_uint_ge(now, start + 30);
-	/* it is CLOCK_MONOTONIC that it tells */
+	/* now_ms() returns CLOCK_MONOTONIC */
 	ck_assert_uint_ge(start, before);
 	ck_assert_uint_le(now, real_ms());
 }
@@ -149,8 +149,8 @@ static void close_pair(void)
 }
 
 /*
- * TCP holds bytes back for 200 ms at most. A test that took longer since
- * `start` has seen nothing: it gets a new pair and tries again.
+ * TCP delays bytes by at most 200 ms. If the test took longer since `start`, it
+ * has shown nothing: it gets a new pair and tries again.
  */
 static bool in_time(uint64_t start)
 {
@@ -182,14 +182,14 @@ START_TEST(pair_is_ours_and_limited)
 }
 END_TEST
 
-/* No descriptor is left behind, however little there is of them. */
+/* Where descriptors run out, none is leaked. */
 START_TEST(pair_without_descriptors)
 {
 	struct rlimit limit;
 	int fds[2], next;
 
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	next = fcntl(0, F_DUPFD, 100);	/* above whatever is open */
+	next = fcntl(0, F_DUPFD, 100);	/* above all open descriptors */
 	close(next);
 	for (int fd = dup(0); fd < next - 1; )
 		fd = dup(0);
@@ -213,7 +213,7 @@ START_TEST(send_holds_back_and_reports)
 	int events;
 	char buf[8];
 
-	signal(SIGPIPE, SIG_DFL);	/* must not come */
+	signal(SIGPIPE, SIG_DFL);	/* SIGPIPE would end the test */
 	do {
 		start = real_ms();
 		ck_assert_int_eq(sys->send(pair[0], "ab", 2, true), 2);
@@ -254,7 +254,7 @@ START_TEST(tcp_counts_bytes)
 	ck_assert_uint_eq(after.in_tcp, before.in_tcp + 1000);
 	ck_assert_int_eq(sys->send(pair[0], data, 1, false), 1);
 	ck_assert_int_gt(sys->recv(pair[1], buf, 1000), 0);
-	do {	/* until it is acknowledged */
+	do {	/* until the bytes are acknowledged */
 		err = sys->tcp(pair[0], &after);
 		ck_assert_int_eq(err, 0);
 		ck_assert_uint_le(after.in_tcp, before.in_tcp + 1001);
@@ -345,7 +345,7 @@ START_TEST(send_timeouts)
 	ck_assert_int_eq(setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &small,
 				    sizeof(small)), 0);
 	ck_assert_int_eq(sys->send_timeout_ms(pair[0], &ms), 0);
-	ck_assert_int_ge(ms, 1);	/* as the kernel rounds it up */
+	ck_assert_int_ge(ms, 1);	/* the kernel rounds up */
 	ck_assert_int_le(ms, 20);
 	ck_assert_int_eq(sys->send_timeout_ms(-1, &ms), -EBADF);
 }
@@ -356,7 +356,7 @@ static void ignore(int number)
 	(void)number;
 }
 
-/* The caller must hear of a signal, so none of these starts again. */
+/* The caller must be able to react to a signal, so no call restarts. */
 START_TEST(signals_interrupt)
 {
 	struct sigaction act = { .sa_handler = ignore };
@@ -370,7 +370,8 @@ START_TEST(signals_interrupt)
 	ck_assert_int_eq(sys->poll(pair[0], POLLIN, HANG_MS), -EINTR);
 	sys->sleep_ms(HANG_MS);
 	ck_assert_uint_lt(sys->now_ms(), start + HANG_MS);
-	for (int i = 0; i < 20; i++) {	/* but a pair comes about */
+	/* tcp_pair() succeeds despite the signals */
+	for (int i = 0; i < 20; i++) {
 		int fds[2];
 
 		ck_assert_int_eq(sys->tcp_pair(fds), 0);
@@ -389,7 +390,7 @@ START_TEST(kernel_tls_errors)
 
 	ck_assert_int_eq(sys->ulp_attach(-1), -EBADF);
 	ck_assert_int_eq(sys->ulp_attach(un), -EOPNOTSUPP);
-	/* the socket has no "tls" attached */
+	/* the socket has no ULP "tls" yet */
 	ck_assert_int_eq(sys->tls_tx_set(pair[0], info, 40), -ENOPROTOOPT);
 	ck_assert_int_lt(sys->tls_tx_get(pair[0], info, &len), 0);
 	ck_assert_int_eq(sys->tls_option(pair[0], 3, &one, 4), -ENOPROTOOPT);
@@ -408,11 +409,12 @@ START_TEST(kernel_tls_calls)
 	unsigned int value = 1;
 
 	if (expected("tls12-aes128gcm") <= 0 && sys->ulp_attach(pair[0])) {
-		skip_test("kernel_tls_calls: no tls module here");
+		skip_test("kernel_tls_calls: this kernel has no TLS module");
 		return;
 	}
 	ck_assert_int_eq(sys->ulp_attach(pair[0]), 0);
-	ck_assert_int_eq(sys->ulp_attach(pair[0]), 0);	/* it is ours */
+	/* attaching it twice succeeds */
+	ck_assert_int_eq(sys->ulp_attach(pair[0]), 0);
 	ck_assert_int_eq(sys->tls_tx_set(pair[0], info, len), 0);
 	ck_assert_int_eq(sys->tls_tx_set(pair[0], info, len), -EBUSY);
 	ck_assert_int_eq(sys->send(pair[0], "ab", 2, true), 2);
@@ -444,7 +446,8 @@ int main(void)
 	TCase *files = add_case(suite, "files");
 	TCase *sockets = add_case(suite, "sockets");
 
-	setenv("CK_FORK", "yes", 1);	/* limits and rights do not come back */
+	/* a process cannot undo its limits and privileges */
+	setenv("CK_FORK", "yes", 1);
 	tcase_add_test(files, file_size_of_regular_files);
 	tcase_add_test(files, file_size_of_others);
 	tcase_add_test(files, pread_does_not_move);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kernel holds above TCP, asked of a scripted socket. */
-#include "scripted_sys.h"	/* for CMake, too: it brings its own tlssf_sys */
+/*
+ * The account of what the kernel's TLS layer holds above TCP, on a scripted
+ * socket.
+ */
+#include "scripted_sys.h" /* CMake then adds scripted_sys.c */
 #include "unit_tx_account.h"
 
 #include <errno.h>
@@ -35,7 +38,7 @@ static int64_t play_seq(const struct sys_args *a)
 	struct kernel_key key = { .version = 0x0304, .cipher = sock.cipher,
 				  .seq = sock.seq };
 
-	if (a->out_len == HEAD_LEN)	/* is there a key at all? */
+	if (a->out_len == HEAD_LEN)	/* only to see whether there is a key */
 		return -sock.head_err;
 	ck_assert_uint_eq(a->out_len, tlssf_kernel_key_size(sock.cipher));
 	if (!sock.seq_err)
@@ -44,7 +47,7 @@ static int64_t play_seq(const struct sys_args *a)
 	return -sock.seq_err;
 }
 
-static int64_t play_push(const struct sys_args *a)
+static int64_t play_close_record(const struct sys_args *a)
 {
 	ck_assert_uint_eq(a->in_len, 0);
 	if (sock.push_err)
@@ -66,7 +69,7 @@ struct conn *start(const struct kind *k, uint64_t queued)
 	SCRIPT_DEFAULT(tcp, .fd = FD, .play = play_tcp);
 	SCRIPT_DEFAULT(tls_tx_get, .fd = FD, .play = play_seq);
 	SCRIPT_DEFAULT(send_record, .fd = FD, .value = RECORD_DATA,
-		       .play = play_push);
+		       .play = play_close_record);
 	ck_assert_int_eq(tlssf_tx_open(c, false), 0);
 	return c;
 }
@@ -77,7 +80,7 @@ void kernel_sends(struct conn *c, uint64_t plain, unsigned int records)
 	sock.seq += records;
 }
 
-/* ---- the exact sum ---- */
+/* ---- the sum is exact ---- */
 
 START_TEST(zero_only_when_all_is_in_tcp)
 {
@@ -90,10 +93,10 @@ START_TEST(zero_only_when_all_is_in_tcp)
 	for (uint64_t i = 0; i < wire; i++, sock.tcp.in_tcp++)
 		assert_drain(c, -EAGAIN);
 	assert_drain(c, 0);
-	sock.tcp.in_tcp--;	/* a look that is too low changes nothing */
+	sock.tcp.in_tcp--; /* a TCP count that is too low changes nothing */
 	assert_drain(c, 0);
 	sock.tcp.in_tcp++;
-	/* several records, and what TCP has not sent yet does not matter */
+	/* several records; bytes that wait in TCP's queue do not matter */
 	kernel_sends(c, 3 * RECORD_MAX + 7, 4);
 	sock.tcp.queued = 1u << 20;
 	sock.tcp.in_tcp += 3 * RECORD_MAX + 7 + 4 * k->overhead - 1;
@@ -108,7 +111,7 @@ START_TEST(zero_only_when_all_is_in_tcp)
 }
 END_TEST
 
-/* An alert or an empty record: no plaintext, yet bytes to wait for. */
+/* An alert or an empty record has no plaintext, and has bytes to wait for. */
 START_TEST(records_count_without_plaintext)
 {
 	const struct kind *k = &kinds[_i];
@@ -133,7 +136,7 @@ START_TEST(each_look_is_counted)
 }
 END_TEST
 
-/* ---- the inexact start ---- */
+/* ---- the sum is not exact at the start ---- */
 
 START_TEST(inexact_needs_two_idle_looks)
 {
@@ -141,7 +144,8 @@ START_TEST(inexact_needs_two_idle_looks)
 	struct conn *c = start(k, 100);
 
 	ck_assert(!c->tx->exact);
-	for (int i = 0; i < 5; i++) {	/* not idle, however long */
+	/* the TCP queue is not idle, however long we wait */
+	for (int i = 0; i < 5; i++) {
 		script_advance(1000);
 		assert_drain(c, -EAGAIN);
 	}
@@ -150,9 +154,10 @@ START_TEST(inexact_needs_two_idle_looks)
 	script_advance(24);
 	assert_drain(c, -EAGAIN);
 	script_advance(1);
-	kernel_sends(c, 5, 1);		/* went into TCP before the second look */
+	/* the record was in TCP before the second look */
+	kernel_sends(c, 5, 1);
 	assert_drain(c, 0);
-	/* exact from here on: time does not help any more */
+	/* exact from here on: a longer wait changes nothing */
 	ck_assert(c->tx->exact);
 	assert_drain(c, 0);
 	kernel_sends(c, 1000, 1);
@@ -161,7 +166,7 @@ START_TEST(inexact_needs_two_idle_looks)
 	assert_drain(c, -EAGAIN);
 	sock.tcp.in_tcp += 1000 + k->overhead;
 	assert_drain(c, 0);
-	ck_assert_uint_eq(tlssf_tx_records(c), 2);	/* since attach */
+	ck_assert_uint_eq(tlssf_tx_records(c), 2); /* since tlssf_tx_open() */
 }
 END_TEST
 
@@ -170,12 +175,13 @@ START_TEST(movement_between_looks_starts_anew)
 	struct conn *c = start(&kinds[_i], 1);
 
 	sock.tcp.queued = 0;
-	for (int i = 0; i < 5; i++) {	/* bytes came and went */
+	/* the queue is empty, and bytes were sent since the last look */
+	for (int i = 0; i < 5; i++) {
 		sock.tcp.in_tcp += 100;
 		assert_drain(c, -EAGAIN);
 		script_advance(1000);
 	}
-	sock.tcp.queued = 1;		/* one is here now */
+	sock.tcp.queued = 1;		/* the queue has one byte */
 	assert_drain(c, -EAGAIN);
 	script_advance(1000);
 	sock.tcp.queued = 0;
@@ -205,7 +211,7 @@ START_TEST(foreign_bytes_make_it_inexact)
 }
 END_TEST
 
-/* What the application's own SSL_sendfile() has sealed since is waited for. */
+/* Records of the application's own SSL_sendfile() are waited for, too. */
 START_TEST(foreign_record_after_a_flush)
 {
 	const struct kind *k = &kinds[_i];
@@ -236,7 +242,7 @@ START_TEST(open_record_is_pushed_first)
 
 	tlssf_tx_sent(c, 0, true);
 	SCRIPT(send_record, .fd = FD, .value = RECORD_DATA,
-	       .play = play_push);
+	       .play = play_close_record);
 	SCRIPT(tcp, .fd = FD, .play = play_tcp);
 	assert_drain(c, 0);
 	script_done();
@@ -246,9 +252,9 @@ START_TEST(open_record_is_pushed_first)
 }
 END_TEST
 
-/* ---- what a context asks of the kernel ---- */
+/* ---- options of the SSL_CTX ---- */
 
-/* Less than was asked for is in force then. */
+/* The kernel accepts the options with lower values. */
 static int64_t play_option(const struct sys_args *a)
 {
 	bool zerocopy = a->value == TLS_OPTION_ZEROCOPY_RO;
@@ -277,7 +283,7 @@ START_TEST(options_are_set_and_read_back)
 	script_done();
 	ck_assert(c->tx->zerocopy);
 	ck_assert_uint_eq(tlssf_tx_record_max(c), 900);
-	/* a new key changes neither, and half-full records are counted */
+	/* a new key changes neither; records count as at least half full */
 	tlssf_tx_before_new_key(c);
 	ck_assert(c->tx->zerocopy);
 	tlssf_tx_sent(c, 9000, false);
@@ -285,7 +291,10 @@ START_TEST(options_are_set_and_read_back)
 }
 END_TEST
 
-/* An acknowledgement between two looks: the numbers do not fit together. */
+/*
+ * An acknowledgement arrives between two looks, so that the counters do not fit
+ * together.
+ */
 START_TEST(looks_that_differ_are_inexact)
 {
 	struct conn *c = start(&kinds[0], 0);
@@ -320,7 +329,7 @@ START_TEST(records_of_all_keys_count)
 }
 END_TEST
 
-/* ---- the connection's end ---- */
+/* ---- the socket is closed ---- */
 
 START_TEST(only_a_closed_socket_is_an_end)
 {
@@ -332,7 +341,7 @@ START_TEST(only_a_closed_socket_is_an_end)
 		assert_drain(c, state == TCP_CLOSE ? -EPIPE
 						    : -EAGAIN);
 		sock.tcp.in_tcp += 1 + kinds[0].overhead;
-		assert_drain(c, 0);	/* nothing is held any more */
+		assert_drain(c, 0);	/* no record is above TCP any more */
 	}
 }
 END_TEST

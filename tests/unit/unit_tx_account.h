@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A scripted socket with kernel TLS. */
+/* A scripted socket whose kernel TLS has the keys. */
 #ifndef TLSSF_UNIT_TX_ACCOUNT_H
 #define TLSSF_UNIT_TX_ACCOUNT_H
 
@@ -24,11 +24,14 @@ extern struct sock {
 	unsigned int pushes;
 } sock;
 
-extern struct ctx_conf zerocopy_conf;	/* for zerocopy and small records */
+extern struct ctx_conf zerocopy_conf; /* requests zerocopy and small records */
 
-/* A connection of `kind` whose kernel TLS has run for a while. */
+/*
+ * A connection of this kind whose kernel TLS has sent records before. TCP has
+ * `queued` unacknowledged bytes.
+ */
 struct conn *start(const struct kind *k, uint64_t queued);
-/* The kernel seals `plain` bytes as so many records; none is in TCP yet. */
+/* `plain` bytes were sent as so many records, none of which is in TCP yet. */
 void kernel_sends(struct conn *c, uint64_t plain, unsigned int records);
 
 #define assert_drain(c, want) ck_assert_int_eq(tlssf_tx_drain(c), want)

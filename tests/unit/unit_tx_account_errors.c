@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kernel holds above TCP, and every errno at every question. */
+/* The account with every errno of every system call that it makes. */
 #include "unit_tx_account.h"
 
 #include <errno.h>
 
-/* ---- what is not told ---- */
+/* ---- facts that are missing ---- */
 
 START_TEST(start_needs_a_socket)
 {
@@ -15,7 +15,10 @@ START_TEST(start_needs_a_socket)
 }
 END_TEST
 
-/* Sealed by the kernel, by a cipher that we cannot count: idle looks. */
+/*
+ * The kernel encrypts with a cipher whose records we cannot count: only an idle
+ * TCP queue shows that no record is above TCP.
+ */
 START_TEST(unknown_cipher_is_inexact)
 {
 	struct conn *c = start(&kinds[0], 0);
@@ -29,7 +32,7 @@ START_TEST(unknown_cipher_is_inexact)
 }
 END_TEST
 
-/* Inexact, until the queue was seen idle. */
+/* The sum is not exact until the TCP queue was seen idle twice. */
 static void assert_recovers(struct conn *c)
 {
 	ck_assert(!c->tx->exact);
@@ -41,7 +44,10 @@ static void assert_recovers(struct conn *c)
 
 /* ---- every errno ---- */
 
-/* EAGAIN and EINTR: again later. All else is told, and nothing is asked. */
+/*
+ * After EAGAIN and EINTR the push is tried again. Every other errno is
+ * returned, and TCP's counters are not read.
+ */
 static void fail_push(int err)
 {
 	bool again = err == EAGAIN || err == EINTR;
@@ -83,8 +89,8 @@ START_TEST(errno_of_options)
 }
 END_TEST
 
-/* Only the kernel's plain answer is a no. */
-static bool denies(int err)
+/* Only these errnos mean that the kernel has no keys. */
+static bool means_no_key(int err)
 {
 	return err == ENOPROTOOPT || err == EBUSY || err == ENOTSOCK ||
 	       err == EOPNOTSUPP || err == EBADF;
@@ -95,7 +101,7 @@ static void fail_start(int err)
 	struct conn *c = start(&kinds[0], 0);
 
 	sock.head_err = err;
-	ck_assert_int_eq(tlssf_tx_open(c, false), denies(err) ? -err : 0);
+	ck_assert_int_eq(tlssf_tx_open(c, false), means_no_key(err) ? -err : 0);
 	sock.head_err = 0;
 	sock.tcp_err = err;
 	ck_assert_int_eq(tlssf_tx_open(c, false), 0);
@@ -130,8 +136,11 @@ START_TEST(errno_of_tcp)
 }
 END_TEST
 
-/* Without the record number only an idle queue tells. */
-static void fail_number(int err)
+/*
+ * Without the sequence number only an idle TCP queue shows that nothing is
+ * held.
+ */
+static void fail_sequence(int err)
 {
 	struct conn *c = start(&kinds[0], 0);
 
@@ -148,11 +157,11 @@ static void fail_number(int err)
 
 START_TEST(errno_of_the_number)
 {
-	for_each_errno(fail_number);
+	for_each_errno(fail_sequence);
 }
 END_TEST
 
-/* A failure while the sum starts anew must not spoil it for ever. */
+/* A failure while a new sum is started must not make it inexact for ever. */
 static void fail_restart(int err)
 {
 	struct conn *c = start(&kinds[0], 1);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The method userspace against a scripted system: whatever the socket takes,
- * the peer can open it, and just that was told to the caller.
+ * The method userspace with scripted system calls: whatever the socket accepts,
+ * the peer can decrypt, and exactly that was reported to the caller.
  */
 #include "scripted_sys.h"
 #include "unit_userspace_world.h"
 
 #define BIG	(5 * RECORD_MAX + 100)
-#define SOME	40000	/* in one batch */
+#define SOME	40000	/* bytes that fit in one batch */
 #define SMALL_CAP	(BATCH_SMALL + BATCH_SLACK)
 
 static struct batch *kept(SSL *ssl)
@@ -15,7 +15,7 @@ static struct batch *kept(SSL *ssl)
 	return tlssf_queue_batch(tl_conn(ssl)->bridge);
 }
 
-/* ---- what the socket takes ---- */
+/* ---- how much the socket accepts ---- */
 
 START_TEST(all_at_once)
 {
@@ -36,19 +36,19 @@ START_TEST(all_at_once)
 }
 END_TEST
 
-/* Each send is short, with and without an EAGAIN in between. */
+/* Each send() is short, with and without an EAGAIN in between. */
 static void send_in_chunks(size_t chunk, size_t len, bool agains)
 {
 	int idle = 0;
 
 	begin(chunk);
-	for (w.p.wire.chunk = chunk; w.told < len;) {
+	for (w.p.wire.chunk = chunk; w.reported < len;) {
 		size_t before = w.p.wire.taken;
 
 		if (step(len) < 0)
 			ck_assert_int_lt(++idle, 70000);
 		ck_assert_uint_gt(w.p.wire.taken, before);
-		if (!agains || w.told == len)
+		if (!agains || w.reported == len)
 			continue;
 		w.p.wire.room = 0;
 		ck_assert_int_eq(step(len), TLSSF_WANT_WRITE);
@@ -75,7 +75,7 @@ START_TEST(short_sends)
 }
 END_TEST
 
-/* The socket is full `cut` bytes into the send. */
+/* The socket is full after `cut` bytes of the send. */
 static void cut_at(size_t cut)
 {
 	begin(77);
@@ -121,7 +121,10 @@ START_TEST(signals_are_wants)
 }
 END_TEST
 
-/* Below is no socket but the application's BIO: fed until it refuses. */
+/*
+ * Below is not a socket but a BIO of the application: it gets bytes until it
+ * refuses.
+ */
 START_TEST(custom_bio)
 {
 	static const size_t chunks[] = { 1, 1000, 16406, UNLIMITED };
@@ -144,14 +147,14 @@ START_TEST(custom_bio)
 }
 END_TEST
 
-/* ---- how much is sealed at a time ---- */
+/* ---- how much is encrypted at a time ---- */
 
-#define ALWAYS	(-2)	/* non-blocking */
+#define ALWAYS	(-2)	/* the socket is non-blocking */
 #define NEVER	(-1)
 
 /*
- * The first send is as large as pays, and no larger than the room allows where
- * it may return early: always, never, or after so many ms (SO_SNDTIMEO).
+ * The first batch has `target` bytes. `early`: the call may return early
+ * always, never, or after so many ms (SO_SNDTIMEO).
  */
 static void expect_next_batch(size_t room, int early, size_t target)
 {
@@ -185,7 +188,7 @@ START_TEST(room_limits_the_batch)
 }
 END_TEST
 
-/* TCP's memory is short: for a while no connection seals much ahead. */
+/* TCP is short of memory: for a while no connection encrypts much ahead. */
 START_TEST(refused_in_spite_of_room)
 {
 	expect_batch(1u << 30, ALWAYS, BATCH_LARGE);
@@ -239,7 +242,8 @@ START_TEST(max_per_call)
 	ck_assert_int_eq(step(120000), 50000);
 	ck_assert_int_eq(step(120000), 20000);
 	begin(0);
-	w.p.wire.room = 40000;	/* the rest of a call counts to the next */
+	/* the unreported bytes of one call count for the next */
+	w.p.wire.room = 40000;
 	ck_assert_int_eq(step(120000), 2 * RECORD_MAX);
 	w.p.wire.room = UNLIMITED;
 	ck_assert_int_eq(step(120000), 50000);
@@ -260,7 +264,7 @@ START_TEST(excess_is_credited_to_the_next_call)
 	ck_assert_int_eq(step(SOME), TLSSF_WANT_WRITE);
 	w.p.wire.room = UNLIMITED;
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 0, 100), 100);
-	receive(0, SOME);	/* all was sealed, and is out */
+	receive(0, SOME);	/* everything was encrypted, and has left */
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 100, 1), 1);
 	assert_error(tlssf_send(w.p.ssl, FILE_FD, 0, 5), EINVAL,
 		     TLSSF_REASON_PENDING_SEND, false);
@@ -303,7 +307,7 @@ START_TEST(write_keeps_its_place)
 	receive_part(RECORD_MAX, SOME - RECORD_MAX);
 	ck_assert_uint_eq(pair_read(&w.p, text, sizeof(text)), 5);
 	ck_assert_mem_eq(text, "hello", 5);
-	/* what was sealed before it is told now, and not sent again */
+	/* bytes encrypted before are reported now, and not sent again */
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, RECORD_MAX, SOME), SOME);
 	receive(SOME, RECORD_MAX);
 	world_close();
@@ -316,7 +320,7 @@ static struct tlssf_job make_job(size_t header, uint64_t file, size_t trailer)
 {
 	static unsigned char bytes[2][100000];
 
-	/* header, file and trailer are one piece of the pattern */
+	/* header, file and trailer are one range of the pattern */
 	fill(bytes[0], 1000000 - header, header);
 	fill(bytes[1], 1000000 + file, trailer);
 	w.file_size = 1000000 + file;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What fails while the method userspace is sending, and how it is told. */
+/* Failures while the method userspace sends, and how they are reported. */
 #include "unit_userspace_world.h"
 
 #define MANY	1000000u
@@ -39,13 +39,13 @@ static void assert_nothing_kept(void)
 	ck_assert_ptr_null(tlssf_queue_batch(tl_conn(w.p.ssl)->bridge));
 }
 
-/* Nothing was sent, and the connection is as good as before. */
+/* No byte was sent, and the connection works as before. */
 static void fail_read(int err)
 {
 	size_t taken = w.p.wire.taken;
 
 	if (err == EINTR)
-		return;		/* tried again: see below */
+		return;		/* these are tried again: see below */
 	begin((uint64_t)err);
 	w.reads_left = 0;
 	w.read_err = err;
@@ -56,7 +56,7 @@ static void fail_read(int err)
 	finish(LEN);
 }
 
-/* What was read before it failed is sent and told first. */
+/* Bytes that were read before the failure are sent and reported first. */
 static void fail_second_read(int err)
 {
 	if (err == EINTR)
@@ -66,7 +66,7 @@ static void fail_second_read(int err)
 	w.read_err = err;
 	ck_assert_int_eq(step(LEN), PLAIN_SIZE);
 	assert_error(step(LEN), err, TLSSF_REASON_FILE_READ, false);
-	w.reads_left = 3;	/* less than a record, and it counts */
+	w.reads_left = 3;	/* a short record, which counts */
 	w.read_max = 1000;
 	ck_assert_int_eq(step(LEN), 3000);
 	assert_error(step(LEN), err, TLSSF_REASON_FILE_READ, false);
@@ -104,7 +104,10 @@ START_TEST(short_reads)
 }
 END_TEST
 
-/* The file was cut after its size was asked: an end, not an error. */
+/*
+ * The file was truncated after its size was read: that is its end, not an
+ * error.
+ */
 START_TEST(file_ends_early)
 {
 	world_open(TLS13_ROW, NULL);
@@ -156,7 +159,7 @@ END_TEST
 /* ---- sending ---- */
 
 static const struct verdict {
-	int err, reason, told;
+	int err, reason, reported;
 	bool passes;
 } verdicts[] = {
 	{ ENOMEM, TLSSF_REASON_NO_MEMORY, ENOMEM, true },
@@ -179,23 +182,26 @@ static struct verdict verdict_of(int err)
 	return (struct verdict){ err, TLSSF_REASON_IO, err, false };
 }
 
-/* The socket refuses now; then heals if the error was a passing one. */
+/* The socket fails now, and works again if the error is one that passes. */
 static void refuse(int err)
 {
 	struct verdict v = verdict_of(err);
 
-	assert_error(step(LEN), v.told, v.reason, !v.passes);
+	assert_error(step(LEN), v.reported, v.reason, !v.passes);
 	if (v.passes) {
 		ck_assert_uint_gt(status_of(w.p.ssl).buffered, 0);
 		w.p.wire.room = UNLIMITED;
 		finish(LEN);
 	} else {
-		assert_silence(v.told);
+		assert_dead(v.reported);
 	}
 	world_close();
 }
 
-/* "Again" has tests of its own; ECHILD is our word for another process. */
+/*
+ * EAGAIN and EINTR have tests of their own; ECHILD is the library's code for a
+ * call in a forked child.
+ */
 static bool special(int err)
 {
 	return err == EAGAIN || err == EINTR || err == ECHILD;
@@ -211,7 +217,7 @@ static void fail_send(int err)
 	refuse(err);
 }
 
-/* Some of the batch was taken before. */
+/* A part of the batch was sent before. */
 static void fail_rest(int err)
 {
 	if (special(err))
@@ -235,7 +241,10 @@ START_TEST(errno_of_the_rest)
 }
 END_TEST
 
-/* In one call: a batch goes, the next is refused. First the progress. */
+/*
+ * In one call a batch is sent and the next one fails: the bytes sent are
+ * reported first.
+ */
 START_TEST(progress_is_told_before_the_error)
 {
 	size_t first;
@@ -252,13 +261,13 @@ START_TEST(progress_is_told_before_the_error)
 		w.p.wire.err = ECONNRESET;
 		ck_assert_int_gt(step(1u << 20), BATCH_LARGE - RECORD_MAX);
 		ck_assert_uint_eq(w.p.wire.room, 0);
-		assert_silence(ECONNRESET);
+		assert_dead(ECONNRESET);
 		world_close();
 	}
 }
 END_TEST
 
-/* A socket whose flags cannot be read is treated as non-blocking. */
+/* If O_NONBLOCK cannot be read, the socket counts as non-blocking. */
 static void fail_nonblocking(int err)
 {
 	begin((uint64_t)err);
@@ -295,14 +304,15 @@ START_TEST(max_buffered_answers_want)
 		ck_assert_uint_eq(status_of(w.p2.ssl).retry_ms, ms);
 	}
 	ck_assert_uint_eq(w.p2.wire.last, 0);
-	w.p.wire.room = UNLIMITED;	/* its own rest may always go */
+	/* the unsent rest of a batch is not limited */
+	w.p.wire.room = UNLIMITED;
 	finish(LEN);
 	ck_assert_int_eq(tlssf_send(w.p2.ssl, FILE_FD, 0, LEN), LEN);
 	world_close();
 }
 END_TEST
 
-/* A connection that goes away gives back what it held. */
+/* A connection that is freed no longer counts for max_buffered. */
 START_TEST(max_buffered_after_free)
 {
 	struct tlssf_options o = userspace;

@@ -27,7 +27,7 @@ static int64_t play_pread(const struct sys_args *a)
 static int64_t play_send(const struct sys_args *a)
 {
 	ck_assert(a->fd == SOCK || a->fd == SOCK2);
-	ck_assert_int_eq(a->value, 0);	/* nothing is left open */
+	ck_assert_int_eq(a->value, 0);	/* without MSG_MORE */
 	return pair_send(a->fd == SOCK ? &w.p : &w.p2, a->in, a->in_len);
 }
 
@@ -58,7 +58,8 @@ static void set_defaults(void)
 	SCRIPT_DEFAULT(send_room, .data = &w.room, .len = sizeof(w.room));
 	SCRIPT_DEFAULT(socket_id, .data = &socket_id,
 		       .len = sizeof(socket_id));
-	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);	/* no probing here */
+	/* the probe finds nothing */
+	SCRIPT_DEFAULT(tcp_pair, .result = -EMFILE);
 }
 
 void world_open(const struct suite_row *row,
@@ -67,7 +68,7 @@ void world_open(const struct suite_row *row,
 	struct tlssf_options named = { .size = sizeof(named) };
 	SSL_CTX *ctx = plain_ctx(true);
 
-	/* AUTO would take the keys over: see unit_own */
+	/* AUTO would take the keys over: see unit_order */
 	if (options)
 		named = *options;
 	named.method = TLSSF_METHOD_USERSPACE;
@@ -96,7 +97,7 @@ void world_close(void)
 void begin(uint64_t start)
 {
 	w.start = start;
-	w.told = w.received = 0;
+	w.reported = w.received = 0;
 }
 
 static unsigned char got[2u << 20], want[2u << 20];
@@ -117,25 +118,25 @@ void receive(uint64_t off, size_t len)
 ssize_t step(size_t len)
 {
 	ssize_t r = tlssf_send(w.p.ssl, FILE_FD,
-			       (off_t)(w.start + w.told), len - w.told);
+			       (off_t)(w.start + w.reported), len - w.reported);
 	int saved = errno;
 	size_t n = pair_read(&w.p, got, sizeof(got));
 
 	fill(want, w.start + w.received, n);
 	ck_assert_mem_eq(got, want, n);
 	w.received += n;
-	w.told += r > 0 ? (uint64_t)r : 0;
-	/* all that the peer can open, and nothing else, was told */
-	ck_assert_uint_eq(w.told, w.received);
+	w.reported += r > 0 ? (uint64_t)r : 0;
+	/* exactly what the peer can decrypt was reported */
+	ck_assert_uint_eq(w.reported, w.received);
 	errno = saved;
 	return r;
 }
 
 void finish(size_t len)
 {
-	for (int i = 0; i < 1000 && w.told < len; i++)
+	for (int i = 0; i < 1000 && w.reported < len; i++)
 		ck_assert_int_gt(step(len), 0);
-	ck_assert_uint_eq(w.told, len);
+	ck_assert_uint_eq(w.reported, len);
 }
 
 /* ---- failures ---- */
@@ -167,7 +168,7 @@ static void assert_silent(ssize_t r, int err, size_t taken)
 	ck_assert_uint_eq(w.p.wire.taken, taken);
 }
 
-void assert_silence(int err)
+void assert_dead(int err)
 {
 	struct tlssf_job job = { .size = sizeof(job), .header = "x",
 				 .header_len = 1 };
@@ -175,7 +176,7 @@ void assert_silence(int err)
 	SSL *ssl = w.p.ssl;
 
 	w.p.wire.room = w.p.wire.chunk = UNLIMITED;
-	script_reset();		/* a call of any kind fails the test */
+	script_reset();	/* without defaults any system call fails the test */
 	assert_silent(tlssf_send(ssl, FILE_FD, 0, 10), err, taken);
 	assert_silent(tlssf_send_job(ssl, &job), err, taken);
 	assert_silent(tlssf_flush(ssl), err, taken);
