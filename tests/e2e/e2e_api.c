@@ -232,7 +232,7 @@ START_TEST(named_with_fragments)
 	if (expected_cipher(TLS1_3_VERSION, &ciphers[0]) == 1)
 		impossible(&conf, TLSSF_REASON_MAX_FRAGMENT);
 	else
-		skip_test("named_with_fragments: TLSSF_EXPECT has no kernel TLS");
+		skip_test("named_with_fragments: no TLS in TLSSF_EXPECT");
 }
 END_TEST
 

@@ -96,7 +96,7 @@ static void peer_open(struct peer *p, unsigned char *rec, size_t n)
 	nonce_make(p, rec + 5, nonce);
 	aad_len = aad_make(p, rec, len, aad);
 	ck_assert_msg(aead_open(&p->keys, nonce, aad, aad_len, rec + skip, len,
-				out), "record %u cannot be decrypted", p->n_records);
+				out), "record %u: bad tag", p->n_records);
 	if (p->keys.version == V13) {
 		ck_assert_int_eq(type, TYPE_DATA);
 		type = out[--len];

@@ -166,7 +166,8 @@ bool link_open_way(struct link *l, int way, struct link_conf *conf,
 	if (way_is_open(l, conf))
 		return true;
 	ck_assert_msg(expected_cipher(conf->version, &ciphers[0]) != 1,
-		      "%s %s: in TLSSF_EXPECT, but not in force", ways[way].name,
+		      "%s %s: in TLSSF_EXPECT, but not in force",
+		      ways[way].name,
 		      ciphers[0].word);
 	/* __func__ ends in "_fn", which Check appends */
 	skip_test("%.*s, %s: kernel TLS is not in force",

@@ -93,7 +93,7 @@ static void on_info(const SSL *ssl, int where, int value)
 static enum peer_end end_of(struct client *c, int error, int err)
 {
 	unsigned long top = ERR_peek_last_error();
-	bool told = c->report.alert_in > 0;
+	bool alerted = c->report.alert_in > 0;
 
 	switch (error) {
 	case SSL_ERROR_ZERO_RETURN:
@@ -105,7 +105,7 @@ static enum peer_end end_of(struct client *c, int error, int err)
 	case SSL_ERROR_SSL:
 		if (ERR_GET_REASON(top) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
 			return END_EOF;
-		return told ? END_ALERT : END_BROKEN;
+		return alerted ? END_ALERT : END_BROKEN;
 	default:
 		return END_FAILED;
 	}

@@ -68,8 +68,8 @@ static inline void test_conn_configure(struct conn *c,
 }
 
 /*
- * Attach the keys of a takeover whose reseal step is `step`. The keys are empty:
- * no test encrypts with them.
+ * Attach the keys of a takeover whose reseal step is `step`. The keys are
+ * empty: no test encrypts with them.
  */
 static inline void test_conn_attach_keys(struct conn *c, enum reseal_step step)
 {

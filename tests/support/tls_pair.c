@@ -181,7 +181,7 @@ void pair_restart(struct pair *p, const struct suite_row *row, int tickets)
 	choose(p->peer, row);
 	SSL_set_connect_state(p->peer);
 	SSL_set_accept_state(p->ssl);
-	ck_assert_int_eq(SSL_do_handshake(p->peer), -1);	/* ClientHello */
+	ck_assert_int_eq(SSL_do_handshake(p->peer), -1); /* ClientHello */
 	ck_assert_int_eq(SSL_do_handshake(p->ssl), -1);
 	ck_assert_int_eq(SSL_do_handshake(p->peer), 1);		/* Finished */
 }

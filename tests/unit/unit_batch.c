@@ -181,8 +181,8 @@ END_TEST
 /* ---- shrinking to a small batch ---- */
 
 /*
- * `marks_used`: the marks before head were used up before; else they are still
- * there.
+ * `marks_used`: the records that have left were counted before the batch
+ * shrinks. Else their marks are still in it.
  */
 static void shrink_at(size_t head, bool marks_used)
 {
@@ -361,8 +361,8 @@ static void run_thread(unsigned char **plain)
 }
 
 /*
- * Otherwise 600 KiB for each thread would leak. (With a sanitizer: its leak
- * check.)
+ * Otherwise each thread would leak 600 KiB. (With a sanitizer, its leak check
+ * tests this.)
  */
 START_TEST(thread_exit_frees_the_cache)
 {

@@ -7,7 +7,7 @@
  * the file.
  */
 static const struct verdict {
-	int err, reason, told;
+	int err, reason, reported;
 	bool dead;
 } verdicts[] = {
 	{ ENOMEM, TLSSF_REASON_NO_MEMORY, ENOMEM, false },
@@ -57,10 +57,10 @@ static void answer_with_error(unsigned int at, int err)
 /* The result is that of `v`. The connection is dead, or works as before. */
 static void check(ssize_t r, const struct verdict *v)
 {
-	assert_error(r, v->told, v->reason, v->dead);
+	assert_error(r, v->reported, v->reason, v->dead);
 	answer(ALL, ALL, ALL);
 	if (v->dead) {
-		assert_dead(v->told);
+		assert_dead(v->reported);
 		return;
 	}
 	ck_assert_int_eq(send_file(5, 100), 100);
@@ -254,11 +254,11 @@ static void fail_state(int err)
 		return;
 	world_open();
 	w.state = -err;
-	assert_error(send_file(0, 100), v.told, v.reason, v.dead);
+	assert_error(send_file(0, 100), v.reported, v.reason, v.dead);
 	ck_assert_uint_eq(w.logged, 0);
 	w.state = TCP_ESTABLISHED;
 	if (v.dead)
-		assert_dead(v.told);
+		assert_dead(v.reported);
 	else
 		ck_assert_int_eq(send_file(0, 100), 100);
 	world_close();
@@ -284,7 +284,7 @@ static void fail_push(int err)
 	ck_assert_int_eq(status_now().error, v.reason);
 	ck_assert_int_eq(status_now().dead, v.dead);
 	if (v.dead)
-		assert_dead(v.told);
+		assert_dead(v.reported);
 	world_close();
 }
 

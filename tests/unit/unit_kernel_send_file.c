@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is an error of sendfile() one of the file or one of the socket? sendfile() may
- * return any errno of the file system, and any errno of the socket. So the
+ * Is an error of sendfile() one of the file or one of the socket? sendfile()
+ * may return any errno of the file system, and any errno of the socket. So the
  * library then reads the file and sends the bytes by two calls: the call that
- * fails shows which of them has the error. A file that cannot be spliced is sent
- * in that way, too.
+ * fails shows which of them has the error. A file that cannot be spliced is
+ * sent in that way, too.
  */
 #include "unit_kernel_send_world.h"
 

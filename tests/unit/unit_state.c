@@ -193,8 +193,9 @@ END_TEST
 /* ---- combinations ---- */
 
 /*
- * A combination as a connection can hold it. Whether writes fail or are resealed
- * follows from life and sealer, so a test chooses only among these bridges.
+ * A combination as a connection can hold it. Whether writes fail or are
+ * resealed follows from life and sealer, so a test chooses only among these
+ * bridges.
  */
 enum bridge_kind { NO_BRIDGE, PLAIN, GATHERING, BLOCKED, ORPHAN, N_BRIDGES };
 
