@@ -336,13 +336,14 @@ static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 		/* What stopped the encryption counts once its records left. */
 		if (sealed || s->done >= limit || s->short_file)
 			return sealed;
+		/* At a takeover the TLS library may have used the key up. */
+		step = step_to_takeover(c, s, limit);
 		if (key_is_exhausted(c)) {
 			r = tlssf_keys_send_own_update(c);
 			if (r)
 				return tlssf_conn_io_error(c, -r);
 			continue;	/* its record leaves first */
 		}
-		step = step_to_takeover(c, s, limit);
 		sealed = next_batch(c, s, step);
 		tlssf_sample_stop(c);
 	}

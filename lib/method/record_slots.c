@@ -114,13 +114,21 @@ static int encrypt_slots(struct conn *c, struct batch *b, size_t len)
 	return 0;
 }
 
+/* How many records of data the key may still protect. */
+static uint64_t records_left(struct conn *c)
+{
+	uint64_t left = tlssf_keys_records_left(c);
+
+	return left > KEY_RESERVE / 2 ? left - KEY_RESERVE / 2 : 0;
+}
+
 int tlssf_fill_batch_ourselves(struct conn *c, struct stream *s,
 			       uint64_t limit, size_t target)
 {
 	struct batch *b = tlssf_queue_batch(c->bridge);
 	struct record_slots p = record_slots_in(c, b);
 	uint64_t left = limit - s->done - tlssf_unreported_bytes(c);
-	uint64_t records = tlssf_keys_records_left(c) - KEY_RESERVE / 2;
+	uint64_t records = records_left(c);
 	ssize_t n;
 
 	if (left / RECORD_MAX >= records)

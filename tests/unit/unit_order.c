@@ -440,5 +440,6 @@ int main(void)
 	add_library_tests(suite);
 	add_mixed_tests(suite);
 	add_padding_tests(suite);
+	add_limit_tests(suite);
 	return run_suite("unit_order", suite);
 }
