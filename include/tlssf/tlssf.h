@@ -106,7 +106,7 @@ enum tlssf_reason {
 	TLSSF_REASON_OPTION_OFF,	/* SSL_OP_ENABLE_KTLS was not set */
 	TLSSF_REASON_COMPRESSION,	/* TLS compression in use */
 	TLSSF_REASON_MAX_FRAGMENT,	/* max_fragment_length negotiated, or a
-					 * small max_send_fragment set */
+					 * max_send_fragment below 16384 set */
 	TLSSF_REASON_REFUSED,		/* the TLS library or the kernel refused
 					 * kernel TLS: padding, a full socket,
 					 * or a small max_send_fragment */

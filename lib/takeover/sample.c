@@ -152,8 +152,8 @@ void tlssf_sample_find_sequence(struct conn *c, const unsigned char *plain,
 
 	if (found == NOT_FOUND)
 		found = TLSSF_REASON_SEQUENCE_NOT_FOUND;
-	/* In a sample that is too short a size limit does not show. */
-	if (!found && plain_len < SAMPLE_LEN && tl_small_fragments(c->ssl))
+	/* A size limit of this sample's length or more does not show in it. */
+	if (!found && tl_small_fragments(c->ssl))
 		found = TLSSF_REASON_MAX_FRAGMENT;
 	tlssf_set_sample(c, found ? SAMPLE_REFUSED : SAMPLE_TAKEN, found);
 	c->bridge->wrote_since_sample = false;

@@ -124,7 +124,8 @@ int tlssf_conn_finish_post_handshake(struct conn *c);
 /*
  * Plaintext bytes of a sample: nearly a full record, so that a smaller limit
  * shows, with room left so that padding shows; and, with the type byte, a prime
- * number, which no padding block size divides.
+ * number, which no padding block size divides. A larger limit does not show,
+ * so the TLS library is asked for it: tl_small_fragments().
  */
 #define SAMPLE_LEN	15990u
 

@@ -441,5 +441,6 @@ int main(void)
 	add_mixed_tests(suite);
 	add_padding_tests(suite);
 	add_limit_tests(suite);
+	add_fragment_tests(suite);
 	return run_suite("unit_order", suite);
 }
