@@ -67,7 +67,7 @@ static void honoured(int row, long size, bool on_ssl)
 	}
 	ck_assert_uint_le(longest, (size_t)size + 1 + 8 + TAG_LEN);
 	ck_assert_uint_gt(longest, (size_t)size);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 
@@ -89,7 +89,7 @@ START_TEST(limit_stays)
 	ck_assert_int_eq(status().takeover, 0);
 	ck_assert_int_eq(SSL_set_split_send_fragment(w.p.ssl, 16001), 0);
 	ck_assert_int_eq(SSL_set_split_send_fragment(w.p.ssl, 16000), 1);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST

@@ -87,7 +87,7 @@ START_TEST(never_exceeded)
 	ck_assert_int_eq(status().kernel_tx, kernel);
 	write_records(3 * limit);
 	do_send(1, MUCH);
-	good_bye();
+	shut_down_and_check();
 	key_ends();
 	/* the sample is the first record after those of the application */
 	ck_assert_uint_le(seen.first, most(limit, before + 2));
@@ -109,7 +109,7 @@ START_TEST(small_pieces)
 		if (i % 3 == 0)
 			write_records(1);
 	}
-	good_bye();
+	shut_down_and_check();
 	key_ends();
 	ck_assert_uint_le(seen.first, most(16, (unsigned int)_i / 2 + 2));
 	ck_assert_uint_le(seen.most, 16);

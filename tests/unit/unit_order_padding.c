@@ -131,7 +131,7 @@ static void goes_on(void)
 	do_send(5, 1000);
 	ck_assert_int_eq(status().dead, 0);
 	ck_assert_uint_eq(status().rekeys, 1);
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 
@@ -193,7 +193,7 @@ START_TEST(padded_behind_own_update)
 	do_send(1, 1000);
 	ck_assert_uint_eq(on_wire.len[0], BARE(KEY_UPDATE_LEN));
 	ck_assert_uint_eq(on_wire.len[1], BARE(KEY_UPDATE_LEN + 300));
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
@@ -205,7 +205,7 @@ static void write_padded(void)
 	pads.data = 50;
 	do_write((const unsigned char *)"padded", 6);
 	receive();
-	ck_assert_uint_eq(w.received, w.wanted);
+	ck_assert_uint_eq(w.received, w.expected_len);
 }
 
 /* The padding stays, whatever the option says. */
@@ -215,7 +215,7 @@ START_TEST(data_padded_later)
 	open_padded(false, _i);
 	write_padded();
 	ck_assert_uint_eq(on_wire.len[0], BARE(6 + 50));
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST
@@ -226,7 +226,7 @@ START_TEST(data_padding_dropped)
 	open_padded(true, 1);
 	write_padded();
 	ck_assert_uint_eq(on_wire.len[0], BARE(6));
-	good_bye();
+	shut_down_and_check();
 	pair_close(&w.p);
 }
 END_TEST

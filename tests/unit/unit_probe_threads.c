@@ -13,16 +13,16 @@ static int gate[2];		/* a byte ends the system call of the probe */
 static struct tlssf_cap slow;	/* its answer */
 
 /* A system call of the probe that takes long, and is a cancellation point. */
-static int64_t give_late(const struct sys_args *a)
+static int64_t send_record_late(const struct sys_args *a)
 {
 	char c;
 
 	sem_post(&in_probe);
 	ck_assert_int_eq(read(gate[0], &c, 1), 1);
-	return give(a);
+	return send_record_bytes(a);
 }
 
-static void *probe(void *arg)
+static void *run_slow_probe(void *arg)
 {
 	(void)arg;
 	slow = *tlssf_probe_cap(TLS13, TLSSF_AES_128_GCM);
@@ -39,9 +39,9 @@ static pthread_t start_slow_probe(void)
 	expect_ulp();
 	expect_key();
 	SCRIPT(send, .fd = TX, .play = take_plain);
-	SCRIPT(recv, .fd = RX, .play = give_late);
+	SCRIPT(recv, .fd = RX, .play = send_record_late);
 	expect_close();
-	ck_assert_int_eq(pthread_create(&thread, NULL, probe, NULL), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_slow_probe, NULL), 0);
 	ck_assert_int_eq(sem_wait(&in_probe), 0);
 	return thread;
 }
@@ -60,7 +60,7 @@ static void assert_known(void)
 {
 	script_done();
 	script_reset();
-	assert_cap(ask_gcm(), TLSSF_YES, 0, 1);
+	assert_cap(probe_gcm(), TLSSF_YES, 0, 1);
 }
 
 START_TEST(cancelled_in_the_probe)
@@ -109,7 +109,7 @@ START_TEST(forked_while_another_thread_probes)
 	if (child == 0) {
 		script_reset();
 		expect_success();
-		assert_cap(ask_gcm(), TLSSF_YES, 0, 1);
+		assert_cap(probe_gcm(), TLSSF_YES, 0, 1);
 		_exit(0);
 	}
 	expect_exit(child);
@@ -124,7 +124,7 @@ START_TEST(forked_after_the_probe)
 	pid_t child;
 
 	expect_success();
-	assert_cap(ask_gcm(), TLSSF_YES, 0, 1);
+	assert_cap(probe_gcm(), TLSSF_YES, 0, 1);
 	child = fork();
 	if (child == 0) {
 		assert_known();
@@ -149,7 +149,7 @@ START_TEST(forked_by_the_trace_function)
 {
 	tlssf_set_trace(fork_once, NULL);
 	expect_success();
-	assert_cap(ask_gcm(), TLSSF_YES, 0, 1);
+	assert_cap(probe_gcm(), TLSSF_YES, 0, 1);
 	ck_assert_int_ge(forked_in_trace, 0);
 	assert_known();
 	if (forked_in_trace == 0)

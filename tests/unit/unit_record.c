@@ -21,7 +21,7 @@ static const int aeads[] = { TLSSF_CHACHA20_POLY1305, TLSSF_AES_128_GCM,
 #endif
 
 static struct kernel_key key;
-static struct tl_aead *opener, *sealer;
+static struct tl_aead *opener, *encryptor;
 static unsigned char plain[PLAIN], rec[PLAIN + 200], out[PLAIN + 200];
 static struct opened o;
 
@@ -35,13 +35,13 @@ static void setup_key(int i)
 		key.nonce[n] = (unsigned char)(n * 7 + i);
 	memset(plain, 'p', sizeof(plain));
 	ck_assert_int_eq(tl_aead_new_decryptor(&opener, key.cipher, key.key), 0);
-	ck_assert_int_eq(tl_aead_new_encryptor(&sealer, key.cipher, key.key), 0);
+	ck_assert_int_eq(tl_aead_new_encryptor(&encryptor, key.cipher, key.key), 0);
 }
 
 static void drop_key(void)
 {
 	tl_aead_free(opener);
-	tl_aead_free(sealer);
+	tl_aead_free(encryptor);
 }
 
 /*
@@ -54,7 +54,7 @@ static size_t encrypted(int type, size_t len)
 	ssize_t n;
 
 	memcpy(rec + tlssf_record_start(&k), plain, len);
-	n = tlssf_record_encrypt(&k, sealer, type, rec, len, 0);
+	n = tlssf_record_encrypt(&k, encryptor, type, rec, len, 0);
 	ck_assert_int_eq(n, (ssize_t)(len + tlssf_record_overhead(k.version,
 								  k.cipher)));
 	ck_assert_uint_eq(k.seq, key.seq + 1);
@@ -166,7 +166,7 @@ static size_t encrypt_inner(size_t content, size_t zeros)
 	memcpy(nonce, key.nonce, 12);
 	for (int i = 0; i < 8; i++)
 		nonce[4 + i] ^= (unsigned char)(key.seq >> (56 - 8 * i));
-	ck_assert_int_eq(tl_aead_seal(sealer, nonce, rec, 5, rec + 5, len), 0);
+	ck_assert_int_eq(tl_aead_seal(encryptor, nonce, rec, 5, rec + 5, len), 0);
 	return 5 + len + TAG;
 }
 
@@ -218,12 +218,12 @@ START_TEST(padded_round_trip)
 	setup_key(_i * 2 + 1);
 	for (size_t i = 0; i < 4; i++) {
 		size_t len = contents[i], zeros = i * 40 + 1;
-		size_t bare = sealed(RECORD_HANDSHAKE, len);
+		size_t bare = encrypted(RECORD_HANDSHAKE, len);
 		struct kernel_key k = key;
 
 		memset(rec, 0xff, sizeof(rec));
 		memcpy(rec + tlssf_record_start(&k), plain, len);
-		ck_assert_int_eq(tlssf_record_encrypt(&k, sealer,
+		ck_assert_int_eq(tlssf_record_encrypt(&k, encryptor,
 						      RECORD_HANDSHAKE, rec,
 						      len, zeros),
 				 (ssize_t)(bare + zeros));
