@@ -49,6 +49,7 @@ struct sys {
 	 * the descriptor is closed or not open for reading. */
 	int (*file_size)(int fd, uint64_t *size);
 	ssize_t (*pread)(int fd, void *buf, size_t len, uint64_t off);
+	/* In a sandbox without preadv(2): one piece for each call. */
 	ssize_t (*preadv)(int fd, const struct iovec *iov, int n,
 			  uint64_t off);
 	int (*nonblocking)(int fd);		/* O_NONBLOCK: 1 or 0 */
@@ -65,7 +66,8 @@ struct sys {
 	int (*tcp_corked)(int fd);		  /* TCP_CORK: 1 or 0 */
 	/* TCP_CORK. Clearing the option makes TCP send a partial segment. */
 	int (*tcp_cork)(int fd, bool on);
-	int (*ulp_attach)(int fd);		  /* TCP_ULP "tls" */
+	/* TCP_ULP "tls"; an error if a sandbox refuses what must follow. */
+	int (*ulp_attach)(int fd);
 	/* SOL_TLS/TLS_TX: install a key; read the installed key back (*len is
 	 * the size of `info` on entry, and the length read on return). */
 	int (*tls_tx_set)(int fd, const void *info, size_t len);

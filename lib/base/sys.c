@@ -15,8 +15,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -41,6 +41,15 @@ static int int_or_errno(long r)
 static ssize_t size_or_errno(ssize_t r)
 {
 	return r < 0 ? -errno : r;
+}
+
+/*
+ * The errors of a seccomp filter, which may allow a plainer system call. EPERM
+ * may have another cause, such as a firewall; then the plainer one fails, too.
+ */
+static bool refused(ssize_t r)
+{
+	return r < 0 && (errno == EPERM || errno == ENOSYS);
 }
 
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
@@ -97,15 +106,6 @@ static uint64_t sys_now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* A signal ends the sleep early; the caller repeats its attempt anyway. */
-static void sys_sleep_ms(unsigned int ms)
-{
-	struct timespec t = { .tv_sec = (time_t)(ms / 1000),
-			      .tv_nsec = (long)(ms % 1000) * 1000000 };
-
-	nanosleep(&t, NULL);
-}
-
 /*
  * Many libcs implement fstat() as fstatat() with an empty path. Older kernels
  * look that path up: on Linux 6.1 the call takes four times the instructions.
@@ -115,7 +115,9 @@ static void sys_sleep_ms(unsigned int ms)
 static int cheap_fstat(int fd, struct stat *st)
 {
 #if (defined(__x86_64__) && defined(__LP64__)) || defined(__aarch64__)
-	return (int)syscall(SYS_fstat, fd, st);
+	int r = (int)syscall(SYS_fstat, fd, st);
+
+	return refused(r) ? fstatat(fd, "", st, AT_EMPTY_PATH) : r;
 #else
 	return fstat(fd, st);
 #endif
@@ -126,11 +128,12 @@ static int sys_file_size(int fd, uint64_t *size)
 	struct stat st;
 	int flags = fcntl(fd, F_GETFL);
 
+	if (refused(flags))
+		flags = O_RDONLY;	/* reading will show what it is */
 	if (flags < 0)
 		return -errno;
-	if (flags & O_PATH)
-		return -EBADF;
-	if ((flags & O_ACCMODE) != O_RDONLY && (flags & O_ACCMODE) != O_RDWR)
+	if (flags & O_PATH || ((flags & O_ACCMODE) != O_RDONLY &&
+			       (flags & O_ACCMODE) != O_RDWR))
 		return -EBADF;
 	if (cheap_fstat(fd, &st))
 		return -errno;
@@ -157,6 +160,8 @@ static ssize_t sys_preadv(int fd, const struct iovec *iov, int n, uint64_t off)
 	do
 		r = preadv(fd, iov, n, (off_t)off);
 	while (r < 0 && errno == EINTR);
+	if (refused(r))	/* the caller repeats a call that reads too little */
+		return sys_pread(fd, iov->iov_base, iov->iov_len, off);
 	return size_or_errno(r);
 }
 
@@ -167,16 +172,52 @@ static int sys_nonblocking(int fd)
 	return flags < 0 ? -errno : (flags & O_NONBLOCK) != 0;
 }
 
+/*
+ * write() has no MSG_NOSIGNAL: block SIGPIPE, and remove the one that write()
+ * has raised. Where that is refused as well, nothing is written.
+ */
+static ssize_t write_without_sigpipe(int fd, const void *buf, size_t len)
+{
+	static const struct timespec no_wait;
+	sigset_t none, sigpipe, old, before;
+	ssize_t n;
+
+	sigemptyset(&none);
+	sigemptyset(&sigpipe);
+	sigaddset(&sigpipe, SIGPIPE);
+	n = -pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+	if (n)
+		return n;
+	if (sigpending(&old) || refused(sigtimedwait(&none, NULL, &no_wait)))
+		n = -errno;
+	else
+		n = size_or_errno(write(fd, buf, len));
+	if (n == -EPIPE && !sigismember(&old, SIGPIPE))
+		sigtimedwait(&sigpipe, NULL, &no_wait);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return n;
+}
+
 /* EINTR is not retried here: after a signal the public call has to return. */
 static ssize_t sys_send(int fd, const void *buf, size_t len, bool more)
 {
-	return size_or_errno(send(fd, buf, len,
-				  MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
+	struct iovec iov = { (void *)(uintptr_t)buf, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+	ssize_t n = send(fd, buf, len, flags);
+
+	if (refused(n))
+		n = sendmsg(fd, &msg, flags);
+	if (refused(n) && !more)	/* write() has no MSG_MORE */
+		return write_without_sigpipe(fd, buf, len);
+	return size_or_errno(n);
 }
 
 static ssize_t sys_recv(int fd, void *buf, size_t len)
 {
-	return size_or_errno(recv(fd, buf, len, 0));
+	ssize_t n = recv(fd, buf, len, 0);
+
+	return size_or_errno(refused(n) ? read(fd, buf, len) : n);
 }
 
 static ssize_t sys_send_record(int fd, int type, const void *buf, size_t len)
@@ -184,15 +225,13 @@ static ssize_t sys_send_record(int fd, int type, const void *buf, size_t len)
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(1)];
-	} control;
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
-			     .iov_len = len };
+	} control = { .bytes = { 0 } };
+	struct iovec iov = { (void *)(uintptr_t)buf, len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control.bytes) };
 	struct cmsghdr *cmsg;
 
-	memset(&control, 0, sizeof(control));
 	cmsg = CMSG_FIRSTHDR(&msg);
 	cmsg->cmsg_level = SOL_TLS;
 	cmsg->cmsg_type = TLS_SET_RECORD_TYPE;
@@ -204,9 +243,23 @@ static ssize_t sys_send_record(int fd, int type, const void *buf, size_t len)
 static int sys_poll(int fd, short events, int timeout_ms)
 {
 	struct pollfd p = { .fd = fd, .events = events };
+	struct timespec t = { .tv_sec = timeout_ms / 1000,
+			      .tv_nsec = timeout_ms % 1000 * 1000000L };
 	int n = poll(&p, 1, timeout_ms);
 
+	if (refused(n))
+		n = ppoll(&p, 1, timeout_ms < 0 ? NULL : &t, NULL);
 	return n < 0 ? -errno : p.revents;
+}
+
+/* A signal ends the sleep early; the caller repeats its attempt anyway. */
+static void sys_sleep_ms(unsigned int ms)
+{
+	struct timespec t = { .tv_sec = (time_t)(ms / 1000),
+			      .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	if (refused(nanosleep(&t, NULL)))
+		sys_poll(-1, 0, (int)ms);
 }
 
 static int sys_send_timeout_ms(int fd, int *ms)
@@ -246,11 +299,10 @@ static int sys_send_room(int fd, size_t *room)
  */
 static int sys_tcp(int fd, struct sys_tcp *tcp)
 {
-	struct tcp_info info;
+	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
 	int queued;
 
-	memset(&info, 0, sizeof(info));
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
 		return -errno;
 	if (len < offsetof(struct tcp_info, tcpi_bytes_acked) +
@@ -260,8 +312,7 @@ static int sys_tcp(int fd, struct sys_tcp *tcp)
 		return -errno;
 	tcp->state = info.tcpi_state;
 	tcp->queued = (uint64_t)queued;
-	tcp->in_tcp = tcp->queued;
-	tcp->in_tcp += info.tcpi_bytes_acked;
+	tcp->in_tcp = tcp->queued + info.tcpi_bytes_acked;
 	return 0;
 }
 
@@ -292,14 +343,31 @@ static int sys_tcp_state(int fd)
 	return len == sizeof(state) ? state : -EOPNOTSUPP;
 }
 
-/* EEXIST means success if the ULP of the socket is already "tls". */
+/* Does a sandbox refuse what a socket needs that has kernel TLS? 0, -errno. */
+static int sandbox_error(int fd)
+{
+	struct msghdr msg = { 0 };
+	struct sys_tcp tcp;
+	int r = sys_tcp(fd, &tcp);
+
+	if (!r && (refused(sendmsg(-1, &msg, 0)) ||
+		   refused(sendfile(-1, -1, NULL, 0))))
+		r = -errno;
+	return r;
+}
+
+/*
+ * Kernel TLS cannot be taken off a socket, so it must be of use. EEXIST means
+ * success if the ULP of the socket is already "tls".
+ */
 static int sys_ulp_attach(int fd)
 {
 	char name[16] = "";
 	socklen_t len = sizeof(name) - 1;
+	int err = sandbox_error(fd);
 
-	if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) == 0)
-		return 0;
+	if (err || !setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")))
+		return err;
 	if (errno != EEXIST)
 		return -errno;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) == 0 &&

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of system calls, on the kernel of this machine. */
 #include "record.h"
+#include "unit_sys.h"
 #include "util.h"
 
 #include <errno.h>
@@ -465,5 +466,6 @@ int main(void)
 	tcase_add_test(sockets, signals_interrupt);
 	tcase_add_test(sockets, kernel_tls_errors);
 	tcase_add_test(sockets, kernel_tls_calls);
+	add_refused_tests(suite);
 	return run_suite("unit_sys", suite);
 }
