@@ -154,8 +154,8 @@ START_TEST(plainer_calls)
 		return;
 	}
 	open_link(_i % 8);
-	want_file(&link_, &file, 0, SIZE);
-	tell(&link_, PEER_READ, PEER_ALL);
+	expect_file(&link_, &file, 0, SIZE);
+	peer_do(&link_, PEER_READ, PEER_ALL);
 	status = run_in(s, _i & 8 ? EPERM : ENOSYS, send_and_shut_down);
 	if (status == NO_FILTER) {
 		skip_test("plainer_calls: no seccomp filters here");

@@ -32,8 +32,11 @@
  *   unit_order_failures.c  what ends a connection after a takeover; a bridge
  *                          that is removed
  *   unit_order_faults.c    each system call fails once
+ *   unit_order_fragments.c a max_send_fragment below 16 KiB: no takeover
  *   unit_order_library.c   the TLS library's own calls after a takeover
+ *   unit_order_limit.c     how many records one key protects
  *   unit_order_mixed.c     actions between two calls of one send, from a seed
+ *   unit_order_padding.c   padded records after a takeover
  *   unit_order_search.c    the search for key and sequence number
  *   unit_order_stale.c     renegotiation, other BIOs, fork(), other sockets
  *

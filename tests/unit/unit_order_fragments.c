@@ -5,7 +5,7 @@
  */
 #include "unit_order.h"
 
-#ifdef OPENSSL_IS_BORINGSSL	/* has no getter: only a smaller sample shows it */
+#ifdef OPENSSL_IS_BORINGSSL	/* only a short sample shows it */
 void add_fragment_tests(Suite *suite)
 {
 	(void)suite;

@@ -115,7 +115,7 @@ static void peer_requests_key_update(void)
 {
 	char c;
 
-	receive();	/* the peer is between records then */
+	receive();	/* the peer has read whole records then */
 	ck_assert_int_eq(SSL_key_update(w.p.peer, SSL_KEY_UPDATE_REQUESTED), 1);
 	ck_assert_int_eq(SSL_do_handshake(w.p.peer), 1);
 	ERR_clear_error();
@@ -123,8 +123,8 @@ static void peer_requests_key_update(void)
 	ERR_clear_error();
 }
 
-/* The answer has left, and the connection goes on. */
-static void goes_on(void)
+/* The answer has left, and the connection still works. */
+static void assert_still_works(void)
 {
 	do_send(1, MUCH);
 	do_write((const unsigned char *)"afterwards", 10);
@@ -151,7 +151,7 @@ START_TEST(padded_by_type)
 	pads.data = 0;
 	open_padded(kernel, _i / 2 % 2);
 	peer_requests_key_update();
-	goes_on();
+	assert_still_works();
 	ck_assert_uint_eq(count_of_length(BARE(KEY_UPDATE_LEN +
 					       (kernel ? 0 : size))), 1);
 	ck_assert_uint_eq(count_of_length(BARE(ALERT_LEN +
@@ -169,13 +169,13 @@ START_TEST(padded_without_room)
 	peer_requests_key_update();
 	ck_assert_int_eq(tlssf_send(w.p.ssl, FILE_FD, 1, 1), TLSSF_WANT_WRITE);
 	w.p.wire.room = UNLIMITED;
-	goes_on();
+	assert_still_works();
 	ck_assert_uint_eq(count_of_length(BARE(KEY_UPDATE_LEN +
 					       (_i ? 0 : 300))), 1);
 }
 END_TEST
 
-/* The key ends here, so an unpadded KeyUpdate of our own leaves first. */
+/* The limit of the key is reached, so an unpadded KeyUpdate of our own leaves first. */
 START_TEST(padded_behind_own_update)
 {
 	struct tlssf_options o = { .size = sizeof(o), .key_records = 40 };
@@ -253,7 +253,7 @@ START_TEST(handshake_blocks)
 	ck_assert_int_eq(SSL_CTX_set_block_padding_ex(ctx, 0, 512), 1);
 	open_with(ctx, _i, 0);
 	peer_requests_key_update();
-	goes_on();
+	assert_still_works();
 	ck_assert_uint_eq(count_of_length(_i ? BARE(KEY_UPDATE_LEN)
 					     : RECORD_HEADER + 512 + TAG_LEN),
 			  _i ? 1 : 2);	/* with close_notify */

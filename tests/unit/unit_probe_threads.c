@@ -13,7 +13,7 @@ static int gate[2];		/* a byte ends the system call of the probe */
 static struct tlssf_cap slow;	/* its answer */
 
 /* A system call of the probe that takes long, and is a cancellation point. */
-static int64_t send_record_late(const struct sys_args *a)
+static int64_t send_late(const struct sys_args *a)
 {
 	char c;
 
@@ -22,7 +22,7 @@ static int64_t send_record_late(const struct sys_args *a)
 	return send_record_bytes(a);
 }
 
-static void *run_slow_probe(void *arg)
+static void *run_probe(void *arg)
 {
 	(void)arg;
 	slow = *tlssf_probe_cap(TLS13, TLSSF_AES_128_GCM);
@@ -39,9 +39,9 @@ static pthread_t start_slow_probe(void)
 	expect_ulp();
 	expect_key();
 	SCRIPT(send, .fd = TX, .play = take_plain);
-	SCRIPT(recv, .fd = RX, .play = send_record_late);
+	SCRIPT(recv, .fd = RX, .play = send_late);
 	expect_close();
-	ck_assert_int_eq(pthread_create(&thread, NULL, run_slow_probe, NULL), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_probe, NULL), 0);
 	ck_assert_int_eq(sem_wait(&in_probe), 0);
 	return thread;
 }
@@ -55,7 +55,7 @@ static void *end_slow_probe(pthread_t thread)
 	return result;
 }
 
-/* The answer is known, and asking needs no system call. */
+/* The answer is cached: the probe makes no system call. */
 static void assert_known(void)
 {
 	script_done();
@@ -75,7 +75,7 @@ START_TEST(cancelled_in_the_probe)
 }
 END_TEST
 
-/* The probe leaves the caller's own choice as it is. */
+/* The probe restores the caller's own setting. */
 START_TEST(cancellation_is_restored)
 {
 	static const int states[] = { PTHREAD_CANCEL_DISABLE,
@@ -144,7 +144,7 @@ static void fork_once(void *arg, const char *line)
 		forked_in_trace = fork();
 }
 
-/* Both processes go on with the probe. */
+/* Both processes continue the probe. */
 START_TEST(forked_by_the_trace_function)
 {
 	tlssf_set_trace(fork_once, NULL);

@@ -33,7 +33,7 @@ static void open_pair(void)
 	ck_assert_int_eq(sys->tcp_pair(pair), 0);
 }
 
-static void expect_bytes(const char *text)
+static void expect_text(const char *text)
 {
 	char buf[16] = "";
 
@@ -69,7 +69,7 @@ START_TEST(sendto_refused)
 	REFUSE_OR_SKIP(SYS_sendto);
 	ck_assert_int_eq(sys->send(pair[0], "ab", 2, true), 2);
 	ck_assert_int_eq(sys->send(pair[0], "cd", 2, false), 2);
-	expect_bytes("abcd");
+	expect_text("abcd");
 	ck_assert_int_eq(shutdown(pair[0], SHUT_WR), 0);
 	ck_assert_int_eq(sys->send(pair[0], "e", 1, false), -EPIPE);
 	ck_assert_int_eq(sys->send(-1, "e", 1, false), -EBADF);
@@ -97,7 +97,7 @@ START_TEST(only_write_is_left)
 	signal(SIGPIPE, SIG_DFL);	/* must not come */
 	REFUSE_OR_SKIP(SYS_sendto, SYS_sendmsg);
 	ck_assert_int_eq(sys->send(pair[0], "abcd", 4, false), 4);
-	expect_bytes("abcd");
+	expect_text("abcd");
 	/* write() cannot say that more follows */
 	ck_assert_int_eq(sys->send(pair[0], "e", 1, true), -ERR);
 	ck_assert_int_eq(sys->send(-1, "e", 1, false), -EBADF);
