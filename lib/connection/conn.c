@@ -73,7 +73,7 @@ static int replace_bridge(struct conn *c)
 
 static int attach(struct conn *c)
 {
-	bool on_top = tlssf_bridge_on_top(c);
+	bool on_top = c->bridge && tlssf_bridge_on_top(c);
 	/* Below another BIO, write_pending may be due to bytes in that BIO. */
 	bool pending = on_top ? c->bridge->write_pending
 			      : tl_write_pending(c->ssl);

@@ -316,7 +316,21 @@ struct bridge {
 };
 
 extern const char *const tlssf_bridge_mode_names[];
-enum bridge_mode tlssf_bridge_mode(const struct bridge *b);
+
+static inline enum bridge_mode
+tlssf_bridge_mode(const struct bridge *b)
+{
+	if (b->blocked)
+		return BRIDGE_BLOCK;
+	if (!b->conn)
+		return BRIDGE_ORPHAN;
+	if (tlssf_failed(b->conn))
+		return BRIDGE_FAIL;
+	if (tlssf_taken_over(b->conn))
+		return BRIDGE_RESEAL;
+	return b->gathering ? BRIDGE_GATHER : BRIDGE_PASS;
+}
+
 
 /* Account for the bytes that a connection keeps between calls. */
 void tlssf_set_buffered(struct conn *c, size_t bytes);

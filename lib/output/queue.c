@@ -22,19 +22,6 @@ const char *const tlssf_bridge_mode_names[] = {
 	[BRIDGE_ORPHAN] = "orphan",
 };
 
-enum bridge_mode tlssf_bridge_mode(const struct bridge *b)
-{
-	if (b->blocked)
-		return BRIDGE_BLOCK;
-	if (!b->conn)
-		return BRIDGE_ORPHAN;
-	if (tlssf_failed(b->conn))
-		return BRIDGE_FAIL;
-	if (tlssf_taken_over(b->conn))
-		return BRIDGE_RESEAL;
-	return b->gathering ? BRIDGE_GATHER : BRIDGE_PASS;
-}
-
 /* ---- what is kept between calls ---- */
 
 static _Atomic size_t process_buffered;
