@@ -15,9 +15,8 @@ static const struct method *const methods[TLSSF_METHOD_COUNT] = {
 
 static void choose(struct conn *c)
 {
-	int requested = c->conf ? c->conf->options.method : TLSSF_METHOD_AUTO;
+	int requested = c->requested_method;
 
-	c->requested_method = (uint8_t)requested;
 	c->method = TLSSF_METHOD_AUTO;
 	for (int id = TLSSF_METHOD_AUTO + 1; id < TLSSF_METHOD_COUNT; id++) {
 		int why = methods[id]->unavailable_reason(c);
@@ -34,9 +33,19 @@ static void choose(struct conn *c)
 	}
 }
 
+/* The secret is needed for a takeover only. */
+static void wipe_useless_secret(struct conn *c)
+{
+	if (c->secret_len && tlssf_takeover_ruled_out(c))
+		tlssf_keys_wipe_secret(c);
+}
+
 int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit)
 {
-	return methods[c->method]->send(c, s, limit);
+	int r = methods[c->method]->send(c, s, limit);
+
+	wipe_useless_secret(c);	/* the sample may have been refused */
+	return r;
 }
 
 /* The method ktls is chosen early, and in force only after its takeover. */
@@ -85,6 +94,8 @@ static int gather_facts(struct conn *c)
 	c->process = tlssf_sys.process();
 	c->last_bytes_read = (uint16_t)tl_bytes_read(c->ssl);
 	tl_describe(c->ssl, &c->info);
+	c->requested_method = c->conf ? (uint8_t)c->conf->options.method
+				      : TLSSF_METHOD_AUTO;
 	return find_sealer(c);
 }
 
@@ -94,7 +105,9 @@ int tlssf_conn_examine(struct conn *c)
 
 	if (r)
 		return r;
-	tlssf_keys_refresh_secret(c);
+	if (!tlssf_takeover_ruled_out(c))
+		tlssf_keys_refresh_secret(c);
+	wipe_useless_secret(c);
 	choose(c);
 	return 0;
 }

@@ -89,6 +89,9 @@ static int take_over(struct conn *c, struct stream *s, uint64_t limit)
 {
 	int why = TLSSF_REASON_NONE, r = 0;
 
+	/* A refused sample may have left by calls for fewer bytes. */
+	if (!tlssf_unreported_bytes(c))
+		why = tlssf_secret_unavailable_reason(c);
 	while (!tlssf_kernel_seals(c) && !why && s->done < limit &&
 	       !s->short_file) {
 		r = send_sample(c, s, limit);

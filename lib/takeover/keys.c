@@ -43,6 +43,8 @@ int tlssf_secret_unavailable_reason(const struct conn *c)
 {
 	if (c->info.version < TLS13 || c->secret_len == c->info.hash_len)
 		return TLSSF_REASON_NONE;
+	if (c->sample_step == SAMPLE_REFUSED)	/* and wiped after that */
+		return c->sample_refused_why;
 	return c->conf && !tl_keylog_ours(c->ssl) ? TLSSF_REASON_KEYLOG_REPLACED
 						  : TLSSF_REASON_NO_SECRET;
 }

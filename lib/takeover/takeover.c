@@ -42,12 +42,9 @@ void tlssf_keys_wipe(struct conn *c)
 
 /* ---- may it be, and is it worth it? ---- */
 
-int tlssf_takeover_unavailable_reason(const struct conn *c)
+/* What another write BIO does not change. */
+static int lasting_reason(const struct conn *c)
 {
-	/* Without a socket to shut down, stale records could leave by another
-	 * BIO. */
-	if (c->fd < 0 || !tlssf_bridge_reaches_socket(c->bridge))
-		return TLSSF_REASON_NOT_SOCKET;
 	if (c->info.version < TLS12)
 		return TLSSF_REASON_VERSION;
 	if (c->info.kernel_cipher < 0)
@@ -57,6 +54,41 @@ int tlssf_takeover_unavailable_reason(const struct conn *c)
 	if (c->info.max_fragment)
 		return TLSSF_REASON_MAX_FRAGMENT;
 	return TLSSF_REASON_NONE;
+}
+
+int tlssf_takeover_unavailable_reason(const struct conn *c)
+{
+	/* Without a socket to shut down, stale records could leave by another
+	 * BIO. */
+	if (c->fd < 0 || !tlssf_bridge_reaches_socket(c->bridge))
+		return TLSSF_REASON_NOT_SOCKET;
+	return lasting_reason(c);
+}
+
+static bool lacked_memory(const struct conn *c)
+{
+	return c->sample_refused_why == TLSSF_REASON_KEY_SCHEDULE ||
+	       c->sample_refused_why == TLSSF_REASON_NO_MEMORY;
+}
+
+/*
+ * After a lack of memory, the method ktls that was requested by name takes
+ * another sample.
+ */
+static bool refused_for_good(const struct conn *c)
+{
+	bool repeats = c->requested_method == TLSSF_METHOD_KTLS &&
+		       c->method == TLSSF_METHOD_KTLS && lacked_memory(c);
+
+	return c->sample_step == SAMPLE_REFUSED && !repeats;
+}
+
+bool tlssf_takeover_ruled_out(const struct conn *c)
+{
+	return c->requested_method == TLSSF_METHOD_USERSPACE ||
+	       c->requested_method == TLSSF_METHOD_SSL_SENDFILE ||
+	       c->sealer == SEALER_LIBRARY_IN_KERNEL || lasting_reason(c) ||
+	       refused_for_good(c);
 }
 
 /*

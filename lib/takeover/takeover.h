@@ -146,6 +146,11 @@ bool tlssf_sample_is_current(const struct conn *c);
 
 /* Why no takeover is possible on this connection: a reason, or NONE. */
 int tlssf_takeover_unavailable_reason(const struct conn *c);
+/*
+ * Will there be no takeover of this connection, whatever write BIO it gets? Its
+ * secret is then of no use.
+ */
+bool tlssf_takeover_ruled_out(const struct conn *c);
 /* Is enough data left in `s` to be worth the cost of a takeover? */
 bool tlssf_takeover_worth_it(const struct conn *c, const struct stream *s);
 /*

@@ -38,6 +38,7 @@
  *   unit_order_mixed.c     actions between two calls of one send, from a seed
  *   unit_order_padding.c   padded records after a takeover
  *   unit_order_search.c    the search for key and sequence number
+ *   unit_order_secret.c    the write secret is wiped where it is of no use
  *   unit_order_stale.c     renegotiation, other BIOs, fork(), other sockets
  *
  * The seed of a test is its loop number, which Check prints if the test fails:
@@ -445,5 +446,6 @@ int main(void)
 	add_padding_tests(suite);
 	add_limit_tests(suite);
 	add_fragment_tests(suite);
+	add_secret_tests(suite);
 	return run_suite("unit_order", suite);
 }

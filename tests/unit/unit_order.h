@@ -57,6 +57,7 @@ void add_mixed_tests(Suite *suite);	/* unit_order_mixed.c */
 void add_padding_tests(Suite *suite);	/* unit_order_padding.c */
 void add_limit_tests(Suite *suite);	/* unit_order_limit.c */
 void add_fragment_tests(Suite *suite);	/* unit_order_fragments.c */
+void add_secret_tests(Suite *suite);	/* unit_order_secret.c */
 
 uint32_t draw(uint32_t n); /* a number from 0 to n - 1, drawn from the seed */
 int64_t play_preadv(const struct sys_args *a);
