@@ -219,6 +219,15 @@ static bool can_shut_down(const struct conn *c)
 	       tlssf_tx_same_socket(c) == 0;
 }
 
+/* Whatever BIO the library writes to next, no record of it may leave. */
+static void stop_library(const struct conn *c)
+{
+	if (can_shut_down(c) && !tlssf_sys.shutdown_write(c->fd))
+		return;
+	if (tlssf_conn_same_handshake(c))	/* else its keys are gone */
+		pretend_shutdown(c->ssl);
+}
+
 void tlssf_bridge_block_stale_writes(struct bridge *b)
 {
 	struct conn *c = b->conn;
@@ -228,12 +237,10 @@ void tlssf_bridge_block_stale_writes(struct bridge *b)
 		return;
 	freed = tl_being_freed(c->ssl);
 	b->blocked = true;
-	if (!freed && can_shut_down(c))
-		tlssf_sys.shutdown_write(c->fd);
-	else if (!freed && tlssf_conn_same_handshake(c))
-		pretend_shutdown(c->ssl);	/* else its keys are gone */
-	if (!freed)
+	if (!freed) {
+		stop_library(c);
 		tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
+	}
 	tlssf_keys_wipe(c);
 	tlssf_set_sealer(c, SEALER_NOBODY);
 }
