@@ -252,7 +252,8 @@ static int write_to_queue(struct conn *c, struct reseal *r)
 
 	if (r->step == RESEAL_SEND)
 		err = tlssf_queue_encrypt(c->bridge, &c->takeover->ours,
-					  r->type, r->plain, r->len, r->padding);
+					  r->type, r->plain, r->len,
+					  r->padding);
 	if (err)
 		return err;
 	if (r->step == RESEAL_SEND)
