@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The public calls that concern a connection: check, send, return. */
+/*
+ * The public calls on a connection: they check their arguments, call the layers
+ * below, and return the result.
+ */
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -7,14 +10,19 @@
 
 #include "connection.h"
 
-/* A caller's struct has these members at least; a job, all of version 0.1. */
+/*
+ * The part of each struct that a caller must know at least. A job must have all
+ * members of version 0.1.
+ */
 #define END_OF(type, member)	(offsetof(struct type, member) + sizeof(int))
 #define JOB_LEAST		END_OF(tlssf_job, then_flush)
 #define STATUS_LEAST		END_OF(tlssf_status, method)
 
 /* ---- waiting on a blocking socket ---- */
 
-/* Sleep once. False: SO_SNDTIMEO, counted from `start`, has run out. */
+/*
+ * Sleep once. Returns false if SO_SNDTIMEO, counted from `start`, has expired.
+ */
 static bool wait_blocking(struct conn *c, uint64_t start)
 {
 	int limit = -1, slice = 1000;
@@ -32,7 +40,10 @@ static bool wait_blocking(struct conn *c, uint64_t start)
 	return true;
 }
 
-/* Run `step`; on a blocking socket again until it wants to write no more. */
+/*
+ * Run `step`. On a blocking socket repeat it until it no longer returns
+ * TLSSF_WANT_WRITE.
+ */
 static int run_blocking(struct conn *c, int (*step)(struct conn *))
 {
 	uint64_t start = tlssf_sys.now_ms();
@@ -48,7 +59,10 @@ static int run_blocking(struct conn *c, int (*step)(struct conn *))
 	}
 }
 
-/* The result of each call after a failure; a due alert is sent first. */
+/*
+ * Returns what each call returns after a failure. If an alert is due, it is
+ * sent first.
+ */
 static int failed_result(struct conn *c)
 {
 	int r = c->life == LIFE_DEAD ? 0 :
@@ -59,7 +73,10 @@ static int failed_result(struct conn *c)
 
 /* ---- sending ---- */
 
-/* May application data be sent now? 0, TLSSF_WANT_*, TLSSF_ERROR. */
+/*
+ * May application data be sent now? Returns 0 if so, else TLSSF_WANT_* or
+ * TLSSF_ERROR.
+ */
 static int may_send(struct conn *c)
 {
 	int r = 0;
@@ -77,7 +94,10 @@ static int may_send(struct conn *c)
 	if (tlssf_taken_over(c) && tl_defers_post_handshake(c->ssl))
 		r = tlssf_conn_finish_post_handshake(c);
 	if (r) {
-		/* We go on with it; no SSL_write() has to be repeated. */
+		/*
+		 * The next call continues; the application has no SSL_write()
+		 * to repeat.
+		 */
 		c->bridge->write_pending = false;
 		return tlssf_failed(c) ? failed_result(c) : r;
 	}
@@ -118,7 +138,10 @@ static int send_by_method(struct conn *c, struct stream *s)
 	return r == TLSSF_ERROR && tlssf_failed(c) ? failed_result(c) : r;
 }
 
-/* At the end of each call: errno of the failure, an empty error queue. */
+/*
+ * What each public call does last: it sets errno and leaves the error queue
+ * empty. Returns `r`.
+ */
 static int finish_call(const struct conn *c, int r)
 {
 	if (c)
@@ -130,8 +153,9 @@ static int finish_call(const struct conn *c, int r)
 }
 
 /*
- * Clamp the range to the file. Bytes that are encrypted already will leave and
- * are reported, even if the file was truncated since.
+ * Clamp the range to the size of the file. But bytes that are already encrypted
+ * will leave and must be reported, even if the file has been truncated since
+ * then.
  */
 static int open_range(struct conn *c, struct stream *s, off_t off, size_t len)
 {
@@ -188,7 +212,7 @@ static int check_job(struct conn *c, const struct tlssf_job *j)
 		return tlssf_conn_fail(c, TLSSF_REASON_ARGUMENT, EINVAL);
 	if (!j->file_len || j->file_known ||
 	    j->done >= j->header_len + j->file_len ||
-	    c->unreported)	/* encrypted already: see open_range() */
+	    c->unreported)	/* see open_range() */
 		return 0;
 	r = tlssf_sys.file_size(j->fd, &size);
 	if (r)
@@ -222,7 +246,10 @@ static int run_job(struct conn *c, struct tlssf_job *j)
 		return r;
 	if (s.short_file)
 		return tlssf_conn_fail(c, TLSSF_REASON_FILE_TRUNCATED, ENODATA);
-	/* max_per_call is reached. The socket is writable: no edge comes. */
+	/*
+	 * max_per_call is reached. The socket is still writable, so no edge
+	 * will come: the caller must call again soon.
+	 */
 	c->retry_ms = 1;
 	return TLSSF_WANT_WRITE;
 }
@@ -253,7 +280,7 @@ static int drain_step(struct conn *c)
 	return r;
 }
 
-/* Send close_notify once; again only while its record is unfinished. */
+/* Send close_notify. It is sent again only if its record is unfinished. */
 static int close_notify(struct conn *c)
 {
 	struct bridge *b = c->bridge;
@@ -265,7 +292,7 @@ static int close_notify(struct conn *c)
 	res = tl_shutdown(c->ssl);
 	if (tlssf_failed(c))
 		return failed_result(c);
-	/* A BIO above the bridge may want to write, too. */
+	/* A BIO above the bridge may be the one that wants to write. */
 	if (res == TL_WANT_WRITE)
 		b->write_pending = true;
 	if (res == TL_OK || (res != TL_FATAL && !b->write_pending &&
@@ -279,8 +306,10 @@ static int shutdown_step(struct conn *c)
 	bool sent = tl_sent_shutdown(c->ssl) && !c->bridge->write_pending;
 	int r = 0;
 
-	/* The library sends nothing after its close_notify, and if it has
-	 * failed since then, as at a bare FIN, that concerns reading only. */
+	/*
+	 * After its close_notify the library sends nothing more. A later
+	 * failure, such as a FIN without close_notify, affects only reading.
+	 */
 	if (!sent && tl_post_handshake_pending(c->ssl))
 		r = tlssf_conn_finish_post_handshake(c);
 	if (!r && !sent && !tl_quiet_shutdown(c->ssl))
@@ -313,8 +342,8 @@ int tlssf_shutdown(struct ssl_st *ssl)
 /* ---- status ---- */
 
 /*
- * Why there is no faster method. Of the methods that are not in force, ktls is
- * the one that most connections could have.
+ * Returns why no faster method is in use. With AUTO that is the reason for the
+ * method ktls, because most connections could use it.
  */
 static int main_reason(const struct conn *c)
 {
@@ -375,7 +404,10 @@ static void describe(struct conn *c, struct tlssf_status *st)
 		describe_kernel(c, st);
 }
 
-/* An unfinished handshake is no failure of this call. */
+/*
+ * If the handshake is unfinished, this call succeeds and reports that as the
+ * reason.
+ */
 int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 {
 	struct tlssf_status st;
@@ -389,7 +421,7 @@ int tlssf_status(struct ssl_st *ssl, struct tlssf_status *status)
 	}
 	if (tlssf_conn_state(ssl, &c))
 		return finish_call(NULL, TLSSF_ERROR);
-	memset(&st, 0, sizeof(st));	/* the padding, too */
+	memset(&st, 0, sizeof(st));	/* including the padding */
 	st.cipher_name = "";
 	retry_ms = c->retry_ms;
 	if (!tlssf_examined(c) && tl_ready(ssl))

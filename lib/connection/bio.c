@@ -29,7 +29,10 @@
 
 #include "connection.h"
 
-/* Numbers that OpenSSL's bio.h reserves; the same from 3.0 to 4.0. */
+/*
+ * OpenSSL's bio.h reserves these numbers, and has not changed them from 3.0 to
+ * 4.0.
+ */
 enum {
 	CTRL_SET_KTLS = 72,
 	CTRL_GET_KTLS_SEND = 73,
@@ -38,9 +41,9 @@ enum {
 };
 
 /*
- * A number between OpenSSL's own types and those of BIO_get_new_index(). That
- * function is not used, since after one lack of memory it fails for ever. No
- * code searches for the bridge by its type.
+ * This number lies between OpenSSL's own types and those that
+ * BIO_get_new_index() returns. That function is not used, because it fails for
+ * ever after one lack of memory. No code searches for the bridge by its type.
  */
 #define BRIDGE_TYPE	(BIO_TYPE_FILTER | (BIO_TYPE_START - 1))
 
@@ -55,16 +58,19 @@ static int refuse(int err)
 	return -1;
 }
 
-/* SSL_set_SSL_CTX() may have replaced the SSL_CTX and freed the one before. */
+/*
+ * Read the options of the SSL_CTX again: SSL_set_SSL_CTX() may have replaced
+ * the SSL_CTX and freed the one before.
+ */
 void tlssf_conn_refresh_conf(struct conn *c)
 {
 	c->conf = tl_conf(c->ssl);
 }
 
 /*
- * A new handshake, after SSL_clear(), makes a new connection of the same SSL
- * and bridge. Whether the library gives its keys to the kernel is unknown
- * again.
+ * A new handshake has begun after SSL_clear(): the SSL and the bridge belong to
+ * a new connection now. Reset the states, wipe the keys and discard the queue
+ * of the old one.
  */
 void tlssf_bridge_on_new_handshake(struct bridge *b)
 {
@@ -80,8 +86,10 @@ void tlssf_bridge_on_new_handshake(struct bridge *b)
 }
 
 /*
- * With kernel TLS the library writes a KeyUpdate as plaintext, after it has set
- * the record type. A repeated write of one that was let through does not count.
+ * Does the library write a KeyUpdate through its own kernel TLS? There it sets
+ * the record type first and then writes the message as plaintext. If a
+ * KeyUpdate was passed on before and its write is only repeated, the answer is
+ * no.
  */
 static bool is_key_update(const struct bridge *b, const char *in, int len)
 {
@@ -110,7 +118,10 @@ static int gather(struct bridge *b, const char *in, int len)
 	return len;
 }
 
-/* 0: all that is queued has left; else the result of the library's write. */
+/*
+ * Send the queue. Returns 0 when all of it has left; else the result that the
+ * library's write must have.
+ */
 static int send_queue_first(struct bridge *b)
 {
 	int r = tlssf_queue_send(b);
@@ -126,7 +137,10 @@ static int send_queue_first(struct bridge *b)
 	return 0;
 }
 
-/* A message of the library's shows that its keys are in use: who has them? */
+/*
+ * May the library's KeyUpdate leave? The answer depends on who has the keys, so
+ * examine the connection first if that has not been done.
+ */
 static bool key_update_may_leave(struct conn *c)
 {
 	if (!tlssf_examined(c) && tlssf_conn_examine(c)) {
@@ -138,7 +152,10 @@ static bool key_update_may_leave(struct conn *c)
 
 static void fatal_alert_left(struct conn *c, int alert_code)
 {
-	/* Without memory for this, only the reason is less precise. */
+	/*
+	 * If memory is short, the examination fails, and only the reason that
+	 * is reported becomes less precise.
+	 */
 	if (!tlssf_examined(c))
 		tlssf_conn_examine(c);
 	tlssf_conn_on_fatal_alert_sent(c, alert_code);
@@ -155,7 +172,7 @@ static int pass(struct bridge *b, const char *in, int len)
 	BIO_copy_next_retry(b->bio);
 	if (n <= 0 && !BIO_should_retry(next)) {
 		tlssf_conn_io_error(b->conn, err ? err : EPIPE);
-		b->write_pending = true; /* the library keeps the record */
+		b->write_pending = true; /* the library repeats the write */
 		errno = err;
 		return -1;
 	}
@@ -187,7 +204,8 @@ static int reseal(struct bridge *b, const char *in, int len)
 	struct conn *c = b->conn;
 	ssize_t n;
 
-	if (tlssf_sys.process() != c->process)	/* the parent goes on */
+	/* In a forked child: only the parent may send. */
+	if (tlssf_sys.process() != c->process)
 		return refuse(EPERM);
 	n = tlssf_reseal(c, (const unsigned char *)in, (size_t)len);
 	b->write_pending = n < 0;
@@ -195,7 +213,7 @@ static int reseal(struct bridge *b, const char *in, int len)
 		return (int)n;
 	if (n == -EAGAIN) {
 		BIO_set_retry_write(b->bio);
-		return -1;	/* OpenSSL accepts only this number */
+		return -1;	/* other numbers are errors for OpenSSL */
 	}
 	tlssf_conn_io_error(c, (int)-n);
 	return refuse((int)-n);
@@ -204,9 +222,9 @@ static int reseal(struct bridge *b, const char *in, int len)
 /* ---- a bridge that is removed after a takeover ---- */
 
 /*
- * A library that believes that it has sent close_notify writes no more, by
- * whatever BIO, until SSL_clear(). SSL_shutdown() would then wait for the
- * peer's close_notify, so this is only for sockets that we cannot shut down.
+ * Make the TLS library believe that it has sent close_notify. Then it writes to
+ * no BIO any more until SSL_clear(). This is used only if we cannot shut down
+ * the socket, because SSL_shutdown() then waits for the peer's close_notify.
  */
 static void pretend_shutdown(SSL *ssl)
 {
@@ -219,12 +237,16 @@ static bool can_shut_down(const struct conn *c)
 	       tlssf_tx_same_socket(c) == 0;
 }
 
-/* Whatever BIO the library writes to next, no record of it may leave. */
+/*
+ * Make sure that no later record of the library leaves, whichever BIO the
+ * library writes to.
+ */
 static void stop_library(const struct conn *c)
 {
 	if (can_shut_down(c) && !tlssf_sys.shutdown_write(c->fd))
 		return;
-	if (tlssf_conn_same_handshake(c))	/* else its keys are gone */
+	/* After SSL_clear() the library has no stale keys. */
+	if (tlssf_conn_same_handshake(c))
 		pretend_shutdown(c->ssl);
 }
 
@@ -272,7 +294,8 @@ static int bridge_write(BIO *bio, const char *in, int len)
 	BIO *next = BIO_next(bio);
 
 	BIO_clear_retry_flags(bio);
-	if (!next && b)	/* BoringSSL's BIO_pop() sends no control */
+	/* The bridge was popped; BoringSSL sends no control for that. */
+	if (!next && b)
 		tlssf_bridge_block_stale_writes(b);
 	if (!next || !in || len <= 0)
 		return 0;
@@ -317,7 +340,10 @@ static long flush(struct bridge *b, BIO *next)
 	if (b->gathering)
 		return 1;
 	BIO_clear_retry_flags(b->bio);
-	/* After a takeover a handshake message may wait, see reseal.c. */
+	/*
+	 * After a takeover, also send the handshake message that may wait in
+	 * the bridge (reseal.c).
+	 */
 	if (tlssf_taken_over(b->conn) && !tlssf_queue_send(b))
 		tlssf_reseal_flush(b->conn);
 	else if (!tlssf_taken_over(b->conn) && send_queue_first(b))
@@ -328,9 +354,10 @@ static long flush(struct bridge *b, BIO *next)
 }
 
 /*
- * The controls of OpenSSL's kernel TLS. After the handshake they pass only if
- * the kernel is known to have the keys: a BIO below that answers every control
- * with yes would make the library write plaintext.
+ * Handle the controls of OpenSSL's kernel TLS. After the handshake a control is
+ * passed on only if the kernel is known to have the library's keys. Otherwise a
+ * BIO below that answers yes to every control would make the library write
+ * plaintext.
  */
 static long kernel_ctrl(struct bridge *b, BIO *next, int cmd, long num,
 			void *ptr)
@@ -356,7 +383,8 @@ static long bridge_ctrl(BIO *bio, int cmd, long num, void *ptr)
 
 	switch (cmd) {
 	case BIO_CTRL_POP:
-		if (b && ptr == bio)	/* not a BIO above is popped */
+		/* Only if this BIO is popped, not one above it. */
+		if (b && ptr == bio)
 			tlssf_bridge_block_stale_writes(b);
 		return 1;
 	case BIO_CTRL_PUSH:
@@ -398,13 +426,16 @@ static int bridge_destroy(BIO *bio)
 
 	if (b)
 		tlssf_bridge_block_stale_writes(b);
-	BIO_pop(bio);	/* else the BIO below would point back at this one */
+	BIO_pop(bio);	/* the BIO below must not point to this one any more */
 	if (!b)
 		return 1;
 	if (b->conn) {
 		tlssf_set_buffered(b->conn, 0);
 		b->conn->bridge = NULL;
-		/* The peer could not decrypt records after the queued ones. */
+		/*
+		 * The queued records are lost, and the peer could not decrypt
+		 * any record after them.
+		 */
 		if (tlssf_queue_has_bytes(b))
 			tlssf_conn_die(b->conn, TLSSF_REASON_IO, ECONNABORTED);
 	}
@@ -428,7 +459,10 @@ static BIO_METHOD *new_method(void)
 	return NULL;
 }
 
-/* No pthread_once(): after a failure the next call tries again. */
+/*
+ * Make the method at the first call. pthread_once() is not used, because a
+ * failed call must not prevent a later one.
+ */
 static const BIO_METHOD *method(void)
 {
 	if (bridge_method)
@@ -446,7 +480,7 @@ static int insert(struct conn *c)
 	struct bridge *b;
 	BIO *bio;
 
-	/* With QUIC, BoringSSL may have no BIO. */
+	/* A QUIC connection of BoringSSL may have no BIO. */
 	if (!below || !method())
 		return -ENOMEM;
 	b = calloc(1, sizeof(*b));

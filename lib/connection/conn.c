@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a connection: the door through which the application comes in.
- * The state hangs on the SSL, is made at the first use, is examined again after
- * a new handshake or a new write BIO, and is freed with the SSL.
+ * The life of a connection. Every public call enters here. The state of a
+ * connection is stored on its SSL: it is made at the first use, examined again
+ * after a new handshake or a new write BIO, and freed with the SSL.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,14 +10,20 @@
 
 #include "connection.h"
 
-/* OpenSSL needs 272 bytes for our BIO and its place on the SSL: 512 at most. */
+/*
+ * An idle connection may cost 512 bytes, of which OpenSSL needs 272 for our BIO
+ * and for the place of our state on the SSL.
+ */
 _Static_assert(sizeof(struct conn) + sizeof(struct bridge) <= 224,
 	       "bench/memory measures what an idle connection costs");
 _Static_assert(TLSSF_METHOD_COUNT <= 4 && LIFE_COUNT <= 4 &&
 		       SEALER_COUNT <= 8 && SAMPLE_COUNT <= 4,
 	       "the bit fields of struct conn are wide enough");
 
-/* Free what the connection owns beside the struct, and wipe its secrets. */
+/*
+ * Free everything that the connection owns except the struct itself and the
+ * bridge, and wipe the secrets.
+ */
 static void free_parts(struct conn *c)
 {
 	tlssf_keys_wipe(c);
@@ -26,9 +32,10 @@ static void free_parts(struct conn *c)
 }
 
 /*
- * Make a new connection of the old one, after SSL_clear() and a new handshake.
- * The secret is the new handshake's already. So is a failure, if there is a
- * bridge: a session ticket may have met a peer that had closed.
+ * Reset the state after SSL_clear() and a new handshake. The secret stays,
+ * because the new handshake has already set it. With a bridge a failure stays
+ * too, because the bridge has cleared any failure of the old connection: the
+ * new one may have failed when it sent a session ticket.
  */
 static void reset(struct conn *c)
 {
@@ -50,7 +57,10 @@ static void reset(struct conn *c)
 
 /* ---- the bridge ---- */
 
-/* Another BIO covers the bridge. What the bridge still has leaves first. */
+/*
+ * Another BIO is on top of the bridge: send the bridge's queued bytes, then
+ * detach it.
+ */
 static int drop_covered_bridge(struct conn *c)
 {
 	int r = tlssf_queue_send(c->bridge);
@@ -62,10 +72,13 @@ static int drop_covered_bridge(struct conn *c)
 	return 0;
 }
 
-/* The library writes to another BIO than ours. */
+/* The library does not write to our bridge: prepare for a new bridge on top. */
 static int replace_bridge(struct conn *c)
 {
-	/* A new bridge has not seen the library's last record. */
+	/*
+	 * The sample must be the library's last record, and a new bridge does
+	 * not know which record that was.
+	 */
 	if (c->sample_step != SAMPLE_REFUSED)
 		tlssf_set_sample(c, SAMPLE_NONE, TLSSF_REASON_NONE);
 	return c->bridge ? drop_covered_bridge(c) : 0;
@@ -74,7 +87,10 @@ static int replace_bridge(struct conn *c)
 static int attach(struct conn *c)
 {
 	bool on_top = c->bridge && tlssf_bridge_on_top(c);
-	/* Below another BIO, write_pending may be due to bytes in that BIO. */
+	/*
+	 * If another BIO is on top, that BIO may have set the bridge's
+	 * write_pending, so ask the library.
+	 */
 	bool pending = on_top ? c->bridge->write_pending
 			      : tl_write_pending(c->ssl);
 	int r = on_top ? 0 : replace_bridge(c);
@@ -83,7 +99,10 @@ static int attach(struct conn *c)
 		r = tlssf_bridge_attach(c);
 	if (r)
 		return r;
-	/* The new bridge of a dead connection fails all writes, too. */
+	/*
+	 * A connection whose keys are wiped is dead. It needs the new bridge
+	 * only to make all writes fail.
+	 */
 	if (c->sealer != SEALER_NOBODY)
 		r = tlssf_conn_examine(c);
 	c->bridge->write_pending = pending;
@@ -91,8 +110,9 @@ static int attach(struct conn *c)
 }
 
 /*
- * A BIO of the application's covers the bridge of a takeover. If that BIO holds
- * bytes, there is no SSL_write() that the application would repeat.
+ * A BIO of the application is on top of the bridge, after a takeover. Flush it:
+ * bytes that it holds are no unfinished SSL_write(), so the application would
+ * not repeat anything.
  */
 static int flush_above(struct conn *c)
 {
@@ -101,14 +121,17 @@ static int flush_above(struct conn *c)
 	if (tlssf_failed(c) || !c->bridge->write_pending)
 		return 0;
 	r = tlssf_conn_io_result(c, tlssf_bridge_flush_bios(c->bridge));
-	if (!r)	/* no write is unfinished while a handshake message waits */
+	if (!r)	/* a waiting handshake message is no unfinished write */
 		c->bridge->write_pending =
 			!tl_post_handshake_pending(c->ssl) &&
 			tl_write_pending(c->ssl);
 	return r;
 }
 
-/* Attach at the first use, after a new handshake, and to a new write BIO. */
+/*
+ * Attach a bridge at the first use, after a new handshake, and if the write BIO
+ * has changed.
+ */
 static int ensure_attached(struct conn *c)
 {
 	bool same = tlssf_conn_same_handshake(c);
@@ -116,14 +139,20 @@ static int ensure_attached(struct conn *c)
 
 	if (same && same_fd && tlssf_examined(c) && tlssf_bridge_on_top(c))
 		return 0;
-	/* After a takeover the library's records must not bypass the bridge. */
+	/*
+	 * After a takeover a record of the library that bypasses the bridge
+	 * would be stale: end the connection.
+	 */
 	if (tlssf_taken_over(c) && same) {
 		if (same_fd && tlssf_bridge_in_chain(c))
 			return flush_above(c);
 		tlssf_bridge_block_stale_writes(c->bridge);
 		return TLSSF_ERROR;
 	}
-	/* A renegotiation passes the bridge, and changes nothing here. */
+	/*
+	 * Only a new handshake after SSL_clear() resets the state; a
+	 * renegotiation does not.
+	 */
 	if (!same && (!c->bridge || !tlssf_examined(c)))
 		reset(c);
 	return tlssf_conn_io_result(c, attach(c));
@@ -184,7 +213,10 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
 	c->retry_ms = 0;
 	if (tlssf_examined(c) && c->process != tlssf_sys.process())
 		return tlssf_conn_fail(c, TLSSF_REASON_FORKED, EPERM);
-	/* The library has failed; it is no new handshake after SSL_clear(). */
+	/*
+	 * The library has failed as well, and no new handshake has begun after
+	 * SSL_clear(): the caller reports the failure.
+	 */
 	if (tlssf_failed(c) && c->bridge && !tl_ready(ssl) &&
 	    !tl_new_handshake(ssl))
 		return 0;
@@ -198,8 +230,8 @@ int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out)
 }
 
 /*
- * A connection whose keys the library may give to the kernel is watched from
- * its handshake on.
+ * May the bridge be attached at the first call only? Not if the library may
+ * give its keys to the kernel: then the bridge must see all its records.
  */
 static bool may_attach_late(struct ssl_st *ssl)
 {
@@ -216,11 +248,14 @@ void tlssf_conn_attach_early(struct ssl_st *ssl)
 		c = make(ssl);
 	if (!c)
 		return;
-	/* A renegotiation changes neither the queue nor the state. */
+	/*
+	 * This is a renegotiation, which changes neither the queue nor the
+	 * state.
+	 */
 	if (tlssf_examined(c) && !tl_new_handshake(ssl))
 		return;
 	if ((c->bridge || !may_attach_late(ssl)) &&
 	    tlssf_bridge_attach(c) == 0)
 		tlssf_bridge_on_new_handshake(c->bridge);
-	tlssf_keys_wipe_secret(c);	/* an earlier handshake's */
+	tlssf_keys_wipe_secret(c);	/* the secret of an earlier handshake */
 }

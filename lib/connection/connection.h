@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layer connection/: the two doors. The application comes in through conn.c,
- * and the TLS library writes through bio.c. And the table of the states that
- * may stand together.
+ * Layer connection/: the two entrances. The public calls of the application
+ * enter a connection in conn.c, and the TLS library writes its records to
+ * bio.c. state_table.c has the combinations of states that are legal.
  */
 #ifndef TLSSF_CONNECTION_H
 #define TLSSF_CONNECTION_H
@@ -13,7 +13,10 @@
 
 #define BRIDGE_ABSENT	BRIDGE_MODE_COUNT	/* no bridge is attached */
 
-/* Sets of states, one bit each; legal is each combination of their members. */
+/*
+ * A row has a set of values for each state, one bit for each value. Each
+ * combination of values from the five sets is legal.
+ */
 struct state_row {
 	uint8_t life;		/* of enum life */
 	uint8_t sealer;		/* of enum sealer */
@@ -26,7 +29,7 @@ struct state_row {
 extern const struct state_row tlssf_state_table[];
 extern const unsigned int tlssf_state_rows;
 
-/* End the process unless the table has the states of `c`. */
+/* End the process if no row of the table allows the states of `c`. */
 void tlssf_state_require_legal(const struct conn *c);
 
 #ifdef TLSSF_ASSERT_STATES
@@ -37,13 +40,13 @@ void tlssf_state_require_legal(const struct conn *c);
 
 /* ---- bio.c: our filter BIO on the write side ---- */
 
-/* Put a bridge on top of the write BIO, unless it is there: 0, -ENOMEM. */
+/* Put a bridge on top of the write BIO, unless one is there: 0, -ENOMEM. */
 int tlssf_bridge_attach(struct conn *c);
-/* Part bridge and connection; what is queued is discarded. */
+/* Separate the bridge from its connection, and discard the queued bytes. */
 void tlssf_bridge_detach(struct bridge *b);
 /*
- * The library does not write to this bridge any more. After a takeover that
- * ends the connection: no stale record may leave by another BIO.
+ * The library writes to another BIO from now on. After a takeover this ends the
+ * connection, because a stale record could leave by the other BIO.
  */
 void tlssf_bridge_block_stale_writes(struct bridge *b);
 void tlssf_bridge_on_new_handshake(struct bridge *b);
@@ -51,15 +54,18 @@ void tlssf_conn_refresh_conf(struct conn *c);
 
 /* ---- conn.c: the life of a connection ---- */
 
-/* The state of an SSL, made at the first use: 0 and *out, or TLSSF_ERROR. */
+/* Find the state of an SSL, or make it: 0 and *out, or TLSSF_ERROR. */
 int tlssf_conn_state(struct ssl_st *ssl, struct conn **out);
 /*
- * The same for a connection that is to send: attached and examined. On
- * TLSSF_ERROR, *out is NULL only if there is no state.
+ * The same before a connection is used: also attaches the bridge and examines
+ * the connection. After TLSSF_ERROR, *out is NULL only if there is no state.
  */
 int tlssf_conn_enter(struct ssl_st *ssl, struct conn **out);
-/* From the handshake: attach before the application can write. */
+/*
+ * Called during the handshake: attach the bridge before the application can
+ * write.
+ */
 void tlssf_conn_attach_early(struct ssl_st *ssl);
-void tlssf_conn_free(struct conn *c);		/* from SSL_free() */
+void tlssf_conn_free(struct conn *c);		/* called by SSL_free() */
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which states may stand together. Test builds look the combination up at each
- * write of the library and at each return of a public call. docs/DESIGN.md
- * shows the table; scripts/states compares the two.
+ * Which combinations of states are legal. Test builds look up the combination
+ * at each write of the library and at each return of a public call.
+ * docs/DESIGN.md shows the table, and scripts/states compares the two.
  */
 #include "connection.h"
 

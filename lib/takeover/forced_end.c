@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a connection before its time. The peer gets a fatal alert, under
- * the key that it expects, so that a truncated stream never looks complete.
+ * Ends a connection with a fatal alert. The alert is encrypted with the key
+ * that the peer expects, so that a truncated stream never looks complete.
  */
 #include <errno.h>
 
@@ -13,7 +13,10 @@ int tlssf_conn_send_due_alert(struct conn *c)
 {
 	ssize_t n;
 
-	/* Only the kernel can still send: our own queue is discarded. */
+	/*
+	 * The alert can be sent only through the kernel, because the queue of
+	 * our own records has been discarded.
+	 */
 	if (!tlssf_kernel_seals(c) || tlssf_tx_socket_alive(c)) {
 		tlssf_set_life(c, LIFE_DEAD);
 		return 0;
@@ -49,15 +52,18 @@ bool tlssf_conn_on_key_update(struct conn *c)
 	c->rekeys++;
 	if (!c->key_update_breaks)
 		return true;
-	/* The kernel would use the old key, and the peer could not decrypt. */
+	/*
+	 * After the KeyUpdate the kernel would still use the old key, and the
+	 * peer could not decrypt anything.
+	 */
 	tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY);
 	return false;
 }
 
 /*
- * OpenSSL 3.2 and later gives the kernel both directions. If the kernel cannot
- * rekey, a KeyUpdate of the peer ends in OpenSSL's alert internal_error.
- * SSL_sendfile() would still send after that alert.
+ * OpenSSL 3.2 and later gives the keys of both directions to the kernel. If the
+ * kernel cannot rekey, OpenSSL answers a KeyUpdate of the peer with the alert
+ * internal_error. SSL_sendfile() would still send data after that alert.
  */
 void tlssf_conn_on_fatal_alert_sent(struct conn *c, int alert_code)
 {

@@ -15,7 +15,10 @@
 
 #include "takeover.h"
 
-/* update_not_requested: the peer need not change its own key. */
+/*
+ * A KeyUpdate message with update_not_requested: the peer need not change its
+ * own write key.
+ */
 static const unsigned char key_update[] = { HANDSHAKE_KEY_UPDATE, 0, 0, 1, 0 };
 
 bool tlssf_is_key_update(const void *message, size_t len)
@@ -43,7 +46,8 @@ int tlssf_secret_unavailable_reason(const struct conn *c)
 {
 	if (c->info.version < TLS13 || c->secret_len == c->info.hash_len)
 		return TLSSF_REASON_NONE;
-	if (c->sample_step == SAMPLE_REFUSED)	/* and wiped after that */
+	/* The secret was wiped because of that reason. */
+	if (c->sample_step == SAMPLE_REFUSED)
 		return c->sample_refused_why;
 	return c->conf && !tl_keylog_ours(c->ssl) ? TLSSF_REASON_KEYLOG_REPLACED
 						  : TLSSF_REASON_NO_SECRET;
@@ -55,7 +59,10 @@ void tlssf_keys_wipe_secret(struct conn *c)
 	c->secret_len = 0;
 }
 
-/* tlssf_ctx_init() has run the probe already, so that no send has to. */
+/*
+ * Can the kernel rekey? tlssf_ctx_init() has stored the answer; without it, run
+ * the probe.
+ */
 bool tlssf_kernel_can_rekey(const struct conn *c)
 {
 	return c->conf ? c->conf->kernel_rekeys : tlssf_probe_rekey();
@@ -102,7 +109,7 @@ int tlssf_generation_make(const struct conn *c, const unsigned char *secret,
 	return r;
 }
 
-/* Make the generation after `from`, unless an earlier call has made it. */
+/* Derive the generation after `from`, unless an earlier call has done so. */
 static int make_next(const struct conn *c, const struct generation *from,
 		     enum key_use use, struct generation *next)
 {

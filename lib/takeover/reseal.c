@@ -70,9 +70,10 @@ void tlssf_reseal_free(struct reseal *r)
 /* ---- from the library: a whole record, and what it is ---- */
 
 /*
- * A buffering BIO above the bridge (OpenSSL puts its own one around handshake
- * messages) cuts records anywhere. Append to the part that is here: how many
- * bytes of `in` belong to the record, or -errno.
+ * A buffering BIO above the bridge, such as OpenSSL's own one for handshake
+ * messages, cuts records anywhere. Append `in` to the part of the record that
+ * has been received so far. Returns how many bytes of `in` belong to the
+ * record, or -errno.
  */
 static ssize_t append_piece(struct reseal *r, const unsigned char *in,
 			    size_t len)
@@ -119,7 +120,8 @@ static bool has_key_update(struct reseal *r, const unsigned char *p,
 		size_t n;
 
 		if (r->message_left == 0) {
-			if (len < HANDSHAKE_HEADER) /* no library cuts there */
+			/* No TLS library cuts a header. */
+			if (len < HANDSHAKE_HEADER)
 				break;
 			found = found || p[0] == HANDSHAKE_KEY_UPDATE;
 			r->message_left = HANDSHAKE_HEADER +
@@ -141,8 +143,8 @@ static int fatal_alert_in(const struct opened *o, const unsigned char *plain)
 }
 
 /*
- * The kernel would send this data without the padding that the application
- * wants, and the option drop_padding does not allow that.
+ * Is this padded data that cannot be sent? The kernel would send it without the
+ * padding, and the option drop_padding does not allow that.
  */
 static bool padding_is_lost(const struct conn *c, const struct opened *o)
 {
@@ -197,8 +199,9 @@ static int begin_record(struct conn *c, const unsigned char *rec, size_t len)
 }
 
 /*
- * Begin the next record, from `in` or from pieces that came before: 0 if there
- * is one; else how many bytes of `in` were appended to a piece, or -errno.
+ * Begin the next record, which is in `in`, or in earlier pieces and `in`.
+ * Returns 0 if the record is complete; else how many bytes of `in` were
+ * appended to the pieces, or -errno.
  */
 static ssize_t reassemble(struct conn *c, const unsigned char *in, size_t len)
 {
@@ -214,7 +217,7 @@ static ssize_t reassemble(struct conn *c, const unsigned char *in, size_t len)
 		return n;
 	r->consumed = (size_t)n;
 	err = begin_record(c, r->part, r->part_len);
-	/* Without memory the library repeats this piece. */
+	/* After a lack of memory the library writes this piece again. */
 	r->part_len = err == -ENOMEM ? r->part_len - r->consumed : 0;
 	return err;
 }
@@ -245,7 +248,7 @@ static int write_to_kernel(struct conn *c, struct reseal *r)
 	return 0;
 }
 
-/* The record stands behind the records that are queued already. */
+/* Encrypt the record behind all records that are already in the queue. */
 static int write_to_queue(struct conn *c, struct reseal *r)
 {
 	int err = 0;
@@ -261,7 +264,10 @@ static int write_to_queue(struct conn *c, struct reseal *r)
 	return tlssf_queue_send(c->bridge);
 }
 
-/* The present key must not protect the record: a KeyUpdate of our own first. */
+/*
+ * The current key must not protect this record, so send a KeyUpdate of our own
+ * first.
+ */
 static int send_key_first(struct conn *c, struct reseal *r)
 {
 	int err = tlssf_keys_send_own_update(c);
@@ -269,12 +275,13 @@ static int send_key_first(struct conn *c, struct reseal *r)
 	if (err)
 		return err;
 	set_step(c, RESEAL_SEND);
-	return r->rekeys ? prepare_key_update(c) : 0;	/* from the new key */
+	/* The KeyUpdate in the record was prepared from the old key. */
+	return r->rekeys ? prepare_key_update(c) : 0;
 }
 
 /*
- * Copy the unsent rest to a buffer of its size. If the record is already
- * queued, nothing has to be stashed.
+ * Copy the unsent rest of the content to a buffer of its size. If the record is
+ * already in the queue, nothing has to be copied.
  */
 static int stash_rest(struct conn *c, struct reseal *r, int err)
 {
@@ -288,7 +295,7 @@ static int stash_rest(struct conn *c, struct reseal *r, int err)
 		return err;
 	}
 	copy = malloc(left + 1);
-	if (!copy)	/* a part of the content may have left */
+	if (!copy)	/* part of the record may have left */
 		return tlssf_conn_end_with_alert(c, TLSSF_REASON_NO_MEMORY);
 	memcpy(copy, r->plain + r->sent, left);
 	drop_plaintext(r);
@@ -298,7 +305,7 @@ static int stash_rest(struct conn *c, struct reseal *r, int err)
 	return err;
 }
 
-/* All of the record has left. */
+/* Called when all of the record has left. */
 static int record_done(struct conn *c, struct reseal *r)
 {
 	int err = r->rekeys ? tlssf_keys_commit_update(c) : 0;
@@ -353,7 +360,8 @@ ssize_t tlssf_reseal(struct conn *c, const unsigned char *in, size_t len)
 
 	if (!n && r->step == RESEAL_IDLE)
 		n = reassemble(c, in, len);
-	if (n || r->step == RESEAL_IDLE)	/* a failure, or a piece */
+	/* A failure, or only a piece of a record. */
+	if (n || r->step == RESEAL_IDLE)
 		return n;
 	n = finish_record(c);
 	if (is_temporary(n) && r->type == RECORD_HANDSHAKE &&
@@ -366,7 +374,7 @@ ssize_t tlssf_reseal(struct conn *c, const unsigned char *in, size_t len)
 
 /* ---- the library's post-handshake messages ---- */
 
-/* The lack of memory was in the bridge, at a write of the library's. */
+/* Did a write of the library fail because the bridge had no memory? */
 static bool lacks_memory(enum tl_result res)
 {
 	return res == TL_SYSCALL && tlssf_is_memory_error(errno);
@@ -384,8 +392,9 @@ int tlssf_conn_tls_result(struct conn *c, enum tl_result res)
 }
 
 /*
- * The result that the library and the filters above the bridge should have
- * returned: whether the library really waits for the bridge.
+ * Let the library send its post-handshake messages. Returns its result,
+ * corrected if the library or a filter above the bridge does not report whether
+ * the bridge is full.
  */
 static enum tl_result drive_post_handshake(struct conn *c)
 {
@@ -394,27 +403,37 @@ static enum tl_result drive_post_handshake(struct conn *c)
 	bool bridge_used = c->bridge->io_calls != before;
 	bool on_top = tlssf_bridge_on_top(c);
 
-	/* A library that has failed repeats its last answer for ever. */
+	/*
+	 * The library has not written anything: it has failed and only repeats
+	 * its last result.
+	 */
 	if (res == TL_WANT_WRITE && on_top && !bridge_used)
 		return TL_FATAL;
-	/* A filter may not copy the retry flags of the BIO below it. */
-	if (res == TL_SYSCALL && !on_top && bridge_used && c->bridge->write_pending)
+	/*
+	 * The bridge is full, and a filter above it has not copied its retry
+	 * flags.
+	 */
+	if (res == TL_SYSCALL && !on_top && bridge_used &&
+	    c->bridge->write_pending)
 		return TL_WANT_WRITE;
 	return res;
 }
 
 int tlssf_conn_finish_post_handshake(struct conn *c)
 {
-	/* One message can wait in the bridge, not two. */
+	/*
+	 * The bridge has room for one waiting message, so send that one first.
+	 */
 	int r = tlssf_taken_over(c) ? tlssf_reseal_flush(c) : 0;
 	enum tl_result res;
 
 	if (r)
 		return tlssf_conn_io_result(c, r);
 	res = drive_post_handshake(c);
-	if (tlssf_failed(c))	/* by a KeyUpdate that must not leave */
+	/* The message was a KeyUpdate that must not leave. */
+	if (tlssf_failed(c))
 		return TLSSF_ERROR;
-	/* OpenSSL 3.2 and later finds no way to rekey such a kernel. */
+	/* OpenSSL 3.2 and later fails if the kernel cannot rekey. */
 	if ((res == TL_FATAL || res == TL_SYSCALL) && !lacks_memory(res) &&
 	    c->sealer == SEALER_LIBRARY_IN_KERNEL && c->key_update_breaks)
 		tlssf_conn_end_with_alert(c, TLSSF_REASON_REKEY);

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which key and which sequence number does the TLS library use right now? No
- * library returns the sequence number, and counting records would be wrong
- * after one that was missed. So a sample is taken: a record that the library
- * has just made of known plaintext is decrypted with the key from the key
- * schedule and the sequence numbers 0, 1, 2 ..., and then with the keys that
- * KeyUpdates would have made of it. Authentication proves key, IV and sequence
- * number at once.
- *
- * A peer can request KeyUpdates before the first send, so the search is
- * bounded.
+ * Finds out which key and which sequence number the TLS library uses now. No
+ * library returns the sequence number, and a count of records would be wrong if
+ * one record had been missed. So a sample is taken: the library has just
+ * encrypted a known plaintext into a record. That record is decrypted with the
+ * key from the key schedule and the sequence numbers 0, 1, 2 ..., and then with
+ * the keys that follow after KeyUpdates. A decryption that succeeds proves key,
+ * IV and sequence number. The search is bounded, because a peer can request
+ * KeyUpdates before the first send.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "takeover.h"
 
-#define GENERATIONS	16u	/* at most so many KeyUpdates */
-#define NEAR		64u	/* nearly all sequence numbers are below */
-#define FAR		4096u	/* all numbers that are tried are below */
-#define FAR_LATER	256u	/* the same for keys after a KeyUpdate */
+#define GENERATIONS	16u	/* keys to try: after 0 to 15 KeyUpdates */
+#define NEAR		64u	/* most sequence numbers are below it */
+#define FAR		4096u	/* numbers to try for the first key */
+#define FAR_LATER	256u	/* numbers to try for a later key */
 
-#define NOT_FOUND	(-1)	/* beside enum tlssf_reason */
+#define NOT_FOUND	(-1)	/* no value of enum tlssf_reason */
 
-/* The record, what its content must be, and room to decrypt it. */
+/*
+ * The sample: the record, the plaintext that it must contain, and room to
+ * decrypt the record.
+ */
 struct sample {
 	const unsigned char *rec;
 	size_t rec_len;
@@ -33,9 +34,9 @@ struct sample {
 };
 
 /*
- * Why a record that could be decrypted cannot be used, or NONE. If the library
- * splits the plaintext into several records, its records are limited to a size
- * that the kernel would not respect.
+ * Returns why a decrypted sample cannot be used, or NONE. If the library has
+ * split the plaintext into several records, the application has limited their
+ * size, and the kernel would not respect the limit.
  */
 static int judge(const struct sample *s, const struct opened *o)
 {
@@ -48,7 +49,7 @@ static int judge(const struct sample *s, const struct opened *o)
 				     : TLSSF_REASON_NONE;
 }
 
-/* Where in the plaintext the content of the last record starts. */
+/* Returns where in the plaintext the content of the last record starts. */
 static size_t content_start(const struct kernel_key *key,
 			    const struct sample *s)
 {
@@ -58,7 +59,10 @@ static size_t content_start(const struct kernel_key *key,
 	       s->plain_len + more - s->rec_len : 0;
 }
 
-/* Try key->seq from `from` to below `to`: a reason, or NOT_FOUND. */
+/*
+ * Try the sequence numbers from `from` to `to` - 1. Returns a reason, or
+ * NOT_FOUND.
+ */
 static int try_numbers(struct kernel_key *key, const struct sample *s,
 		       unsigned int from, unsigned int to)
 {
@@ -82,9 +86,9 @@ static int try_numbers(struct kernel_key *key, const struct sample *s,
 }
 
 /*
- * The same for the key of c->secret and its next generations. On success
- * c->secret becomes the secret of the generation that matched, and *seq the
- * sequence number after the sample's.
+ * Try these sequence numbers with the key of c->secret and with the keys that
+ * follow after KeyUpdates. On success set c->secret to the secret of the key
+ * that matched, and *seq to the sequence number after the sample's.
  */
 static int try_generations(struct conn *c, const struct sample *s,
 			   unsigned int from, unsigned int to, uint64_t *seq)
@@ -113,7 +117,10 @@ static int try_generations(struct conn *c, const struct sample *s,
 	return found;
 }
 
-/* One write may produce several records, tickets first: the sample is last. */
+/*
+ * Find the last record in `in`, which is the sample: one write may produce
+ * several records, session tickets first.
+ */
 static bool find_last_record(const unsigned char *in, size_t len,
 			     struct sample *s)
 {
@@ -133,7 +140,10 @@ static int search(struct conn *c, const struct sample *s)
 	struct sample_result *result = &c->sample;
 	int found = try_generations(c, s, 0, NEAR, &result->next_seq);
 
-	/* With CCM no cheap guess is possible: each try decrypts all. */
+	/*
+	 * CCM allows no cheap test of a number, so each try decrypts the
+	 * record. Try fewer numbers with CCM.
+	 */
 	if (found < 0 && c->info.kernel_cipher != TLSSF_AES_128_CCM)
 		found = try_generations(c, s, NEAR, FAR, &result->next_seq);
 	memcpy(result->explicit_nonce, s->rec + RECORD_HEADER,
@@ -152,7 +162,9 @@ void tlssf_sample_find_sequence(struct conn *c, const unsigned char *plain,
 
 	if (found == NOT_FOUND)
 		found = TLSSF_REASON_SEQUENCE_NOT_FOUND;
-	/* A size limit of this sample's length or more does not show in it. */
+	/*
+	 * The sample does not show a size limit that is its own length or more.
+	 */
 	if (!found && tl_small_fragments(c->ssl))
 		found = TLSSF_REASON_MAX_FRAGMENT;
 	tlssf_set_sample(c, found ? SAMPLE_REFUSED : SAMPLE_TAKEN, found);
@@ -171,6 +183,6 @@ void tlssf_sample_stop(struct conn *c)
 bool tlssf_sample_is_current(const struct conn *c)
 {
 	return c->sample_step == SAMPLE_TAKEN && !tlssf_unreported_bytes(c) &&
-	       !tl_renegotiates(c->ssl) &&	/* needs the library's keys */
+	       !tl_renegotiates(c->ssl) &&	/* needs the library to encrypt */
 	       !c->bridge->wrote_since_sample && !c->bridge->write_pending;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking over the write direction of an established connection: key and
- * sequence number that a sample has found are given to the kernel, or used by
- * ourselves, and the library's later records are resealed (reseal.c). The
- * sample must be the library's last record, and must be in TCP completely.
+ * Takes over the write direction of an established connection from the TLS
+ * library. A sample has shown the key and the sequence number (sample.c). They
+ * are given to the kernel, or we use them ourselves, and the library's later
+ * records are resealed (reseal.c). The sample must be the library's last
+ * record, and all of it must be in TCP.
  *
  * Until the system call that installs the key, every failure leaves an ordinary
  * connection and a reason.
@@ -15,9 +16,9 @@
 #include "takeover.h"
 
 /*
- * How many bytes a takeover must be for. bench/kernel measures that it has paid
- * after 70 to 82 KiB if the kernel gets the keys, and after about 100 KiB if we
- * encrypt ourselves.
+ * A takeover is worthwhile only if a connection sends at least this many bytes.
+ * According to bench/kernel it has paid off after 70 to 82 KiB if the kernel
+ * gets the keys, and after about 100 KiB if we encrypt ourselves.
  */
 #define WORTH_IT	(96u << 10)
 
@@ -42,7 +43,7 @@ void tlssf_keys_wipe(struct conn *c)
 
 /* ---- may it be, and is it worth it? ---- */
 
-/* What another write BIO does not change. */
+/* The part of the answer that a new write BIO cannot change. */
 static int lasting_reason(const struct conn *c)
 {
 	if (c->info.version < TLS12)
@@ -58,8 +59,10 @@ static int lasting_reason(const struct conn *c)
 
 int tlssf_takeover_unavailable_reason(const struct conn *c)
 {
-	/* Without a socket to shut down, stale records could leave by another
-	 * BIO. */
+	/*
+	 * If there is no socket that can be shut down, stale records could
+	 * leave by another BIO.
+	 */
 	if (c->fd < 0 || !tlssf_bridge_reaches_socket(c->bridge))
 		return TLSSF_REASON_NOT_SOCKET;
 	return lasting_reason(c);
@@ -72,8 +75,8 @@ static bool lacked_memory(const struct conn *c)
 }
 
 /*
- * After a lack of memory, the method ktls that was requested by name takes
- * another sample.
+ * Is the refusal of the sample final? Only if the method ktls was requested by
+ * name and memory was short, another sample is taken.
  */
 static bool refused_for_good(const struct conn *c)
 {
@@ -92,8 +95,9 @@ bool tlssf_takeover_ruled_out(const struct conn *c)
 }
 
 /*
- * A takeover costs one trial decryption and two key set-ups. There must be
- * enough data for a full sample, and for records that gain from the takeover.
+ * A takeover costs one trial decryption and two key set-ups. So there must be
+ * enough data for a full sample, and after the sample for records that gain
+ * from the takeover.
  */
 bool tlssf_takeover_worth_it(const struct conn *c, const struct stream *s)
 {
@@ -106,7 +110,10 @@ bool tlssf_takeover_worth_it(const struct conn *c, const struct stream *s)
 
 /* ---- the takeover ---- */
 
-/* The next sequence number and explicit nonce are those after the sample. */
+/*
+ * Set the sequence number and the explicit nonce of the next record: those that
+ * follow the sample's.
+ */
 static void set_start(const struct conn *c, struct kernel_key *key)
 {
 	key->seq = c->sample.next_seq;
@@ -154,7 +161,10 @@ static int reason_of_refusal(int err)
 	return TLSSF_REASON_REFUSED;
 }
 
-/* Read back what the kernel has: it must be what the kernel was given. */
+/*
+ * Read the sequence number back from the kernel. If it is not the one that the
+ * kernel was given, the connection has failed.
+ */
 static int confirm(struct conn *c)
 {
 	struct kernel_key *key = &c->takeover->ours.key;
@@ -173,7 +183,10 @@ static int confirm(struct conn *c)
 	return TLSSF_REASON_NONE;
 }
 
-/* TLSSF_REASON_NONE, or why not: then the kernel has no key of ours. */
+/*
+ * Returns TLSSF_REASON_NONE, or the reason for a failure. After a failure the
+ * kernel has no key of ours.
+ */
 static int give_to_kernel(const struct conn *c, const struct kernel_key *key)
 {
 	int r = tlssf_sys.ulp_attach(c->fd);
@@ -203,7 +216,7 @@ int tlssf_takeover_to_kernel(struct conn *c)
 	return confirm(c);
 }
 
-/* No kernel TLS: from here on we encrypt the records ourselves. */
+/* Without kernel TLS, we encrypt the records ourselves from here on. */
 int tlssf_takeover_to_userspace(struct conn *c)
 {
 	struct takeover *t = prepare(c, KEY_ENCRYPT);
