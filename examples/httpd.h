@@ -86,8 +86,9 @@ int request_error_status(const struct request *r);
 /* Checks that need no file. Returns 0 or the status code of an error. */
 int request_check(const struct request *r);
 /*
- * Write the path of the target to `out`: percent-decoded, relative to the root
- * directory. Returns 0 or the status code of an error.
+ * Write the path of the target to `out`: percent-decoded, without "." and "..",
+ * relative to the root directory; "./" is the root. Returns 0 or the status code
+ * of an error.
  */
 int request_path(const struct request *r, char *out, size_t cap);
 /* Value of a header; .at is NULL if the header is absent or occurs twice. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define ENTRIES_MAX	10000		/* on one page */
+#define HEADING_MAX	64		/* directories with a link in a heading */
 #define PAGES_MAX	(16u << 20)	/* bytes of pages in memory at a time */
 
 static const char style[] =
@@ -311,25 +312,34 @@ static int compare_entries(const void *a, const void *b)
 	return strverscmp(x->name, y->name);
 }
 
-/* Write the path with a link to each of its directories. */
+/*
+ * Write the path with a link to each of its directories. Each link contains the
+ * whole path up to its directory. After HEADING_MAX directories the names have
+ * no links, so that the page cannot grow with the square of the path's length.
+ */
 static void put_heading(FILE *f, const char *path)
 {
-	const char *p = strcmp(path, "./") == 0 ? "" : path;
-	const char *start = p;
+	const char *start = strcmp(path, "./") == 0 ? "" : path;
+	const char *p = start;
 
 	fputs("<h1><a href=\"/\">root</a>", f);
-	while (*p) {
+	for (int i = 0; *p; i++) {
 		char name[256];
 		size_t len = strcspn(p, "/");
 
 		snprintf(name, sizeof(name), "%.*s", (int)len, p);
-		fputs(" / <a href=\"", f);
-		for (const char *q = start; q < p; q += strcspn(q, "/") + 1)
-			put_link(f, "/", q, strcspn(q, "/"));
-		put_link(f, "/", p, len);
-		fputs("/\"><bdi>", f);
+		fputs(" / ", f);
+		if (i < HEADING_MAX) {
+			fputs("<a href=\"", f);
+			for (const char *q = start; q < p;
+			     q += strcspn(q, "/") + 1)
+				put_link(f, "/", q, strcspn(q, "/"));
+			put_link(f, "/", p, len);
+			fputs("/\">", f);
+		}
+		fputs("<bdi>", f);
 		put_text(f, name);
-		fputs("</bdi></a>", f);
+		fputs(i < HEADING_MAX ? "</bdi></a>" : "</bdi>", f);
 		p += len;
 		p += strspn(p, "/");
 	}

@@ -312,21 +312,49 @@ static int percent_decode(struct slice in, char *out, size_t cap)
 	return 0;
 }
 
-/*
- * Clients resolve ".." themselves, so a path that still contains it is an
- * attempt to leave the root.
- */
-static bool has_dotdot(const char *path)
+/* Drop the last segment: "a/b/" becomes "a/". Returns the new length. */
+static size_t drop_segment(const char *path, size_t len)
 {
-	while (*path) {
-		size_t len = strcspn(path, "/");
+	if (len)
+		len--;		/* the slash that ends the segment */
+	while (len && path[len - 1] != '/')
+		len--;
+	return len;
+}
 
-		if (len == 2 && memcmp(path, "..", 2) == 0)
-			return true;
-		path += len;
-		path += strspn(path, "/");
+/*
+ * Remove the segments "." and ".." (RFC 3986, 5.2.4). A ".." at the root is
+ * dropped, so the path never leaves the root.
+ */
+static void remove_dot_segments(char *path)
+{
+	const char *in = path;
+	size_t len = 0;
+
+	while (*in) {
+		size_t n = strcspn(in, "/");
+		bool slash = in[n] == '/';
+
+		if (n == 2 && memcmp(in, "..", 2) == 0) {
+			len = drop_segment(path, len);
+		} else if (n != 1 || *in != '.') {
+			memmove(path + len, in, n + slash);
+			len += n + slash;
+		}
+		in += n + slash;
 	}
-	return false;
+	path[len] = '\0';
+}
+
+/* To the file system, "a//b" and "a/b" are the same. */
+static void merge_slashes(char *path)
+{
+	char *out = path;
+
+	for (const char *in = path; *in; in++)
+		if (*in != '/' || (out > path && out[-1] != '/'))
+			*out++ = *in;
+	*out = '\0';
 }
 
 /*
@@ -361,14 +389,15 @@ int request_path(const struct request *r, char *out, size_t cap)
 
 	if (!target_path(r->url, &path))
 		return 400;
-	while (path.len && *path.at == '/') {
-		path.at++;
-		path.len--;
-	}
+	path.at++;		/* the path below the root has no leading slash */
+	path.len--;
 	status = percent_decode(path, out, cap);
-	if (status == 0 && has_dotdot(out))
-		status = 404;
-	if (status == 0 && !*out)
+	if (status)
+		return status;
+	/* after decoding: "%2e" is a dot (RFC 3986, 6.2.2.2) */
+	remove_dot_segments(out);
+	merge_slashes(out);
+	if (!*out)
 		strcpy(out, "./");
-	return status;
+	return 0;
 }

@@ -191,6 +191,67 @@ case_pages_are_bounded()
 	wait_for listed && return "$r"
 }
 
+# dots SEGMENT COUNT: the listing is that of the root, not a larger one
+dots()
+{
+	local path
+
+	path=$(printf "${1//%/%%}%.0s" $(seq "$2")) &&
+	get "$url$path" >"$work/page" &&
+	cmp "$work/root.page" "$work/page"
+}
+
+case_listing_without_dot_segments()
+{
+	get "$url" >"$work/root.page" &&
+	dots ./ 2000 && dots ../ 1300 && dots %2e/ 1000 && dots / 2000 &&
+	dots dir/%2E./ 500
+}
+
+# A heading links to each directory, but not without limit.
+case_listing_of_deep_directory()
+{
+	local path size
+
+	path=$(printf 'd/%.0s' {1..1000})
+	mkdir -p "$root/deep" && (cd "$root/deep" && mkdir -p "$path") &&
+	size=$(get "${url}deep/$path" | wc -c) && why="$size bytes" &&
+	[ "$size" -lt 40000 ]
+}
+
+# peak: of the server's memory, in KiB
+peak() { awk '/^VmHWM:/ { print $2 }' "/proc/$server/status"; }
+
+random_requests()
+{
+	local count=3000 before after most max=16384
+
+	[ "$quick" = 0 ] || count=300
+	[ -z "${TLSSF_FULL-}" ] || count=10000
+	"$client" random "$port" 300 1 "$max" &&
+	before=$(peak) &&
+	most=$("$client" random "$port" "$count" 2 "$max") &&
+	after=$(peak) || return 1
+	why="$count requests, answers up to $most bytes, memory"
+	why+=" +$((after - before)) KiB"
+	[ $((after - before)) -lt 32768 ]
+}
+
+# Requests of random bytes and random paths: small answers, bounded memory.
+case_random_requests()
+{
+	local r=0
+
+	need_client || return
+	mkdir -p "$work/random/dir" && ln -sfn . "$work/random/loop" &&
+	echo 1 >"$work/random/one" || return 1
+	# AddressSanitizer keeps what is freed
+	prefix=(env "ASAN_OPTIONS=${ASAN_OPTIONS:-}:quarantine_size_mb=4")
+	with_server "--root $work/random" random_requests || r=1
+	prefix=()
+	return "$r"
+}
+
 listed() { [ "$(status "${url}long/")" = 200 ]; }
 
 case_error_pages()

@@ -154,6 +154,9 @@ raw()
 
 raw_status() { raw "$@" | first_status; }
 
+# need_client: client.c, or skip
+need_client() { [ -n "$client" ] || skip 'client.c was not compiled'; }
+
 sha() { sha256sum | cut -d' ' -f1; }
 sha_of() { sha <"$1"; }
 

@@ -84,7 +84,7 @@ prepare_points()
 {
 	printf 0123456789 >"$root/ten"
 	touch -d '2024-06-01 12:00:00.123456789 UTC' "$root/ten"
-	mkdir -p "$root/dir/in:ner"
+	mkdir -p "$root/dir/in:ner" "$root/with-index/in"
 	changed='Sat, 01 Jun 2024 12:00:00 GMT'
 	before='Sat, 01 Jun 2024 11:59:59 GMT'
 	after='Sat, 01 Jun 2024 12:00:01 GMT'
