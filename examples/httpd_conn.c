@@ -306,21 +306,49 @@ static enum step do_shutdown(struct conn *c)
 }
 
 /*
+ * Read from the socket and discard: SSL_read() would answer a request for new
+ * keys (KeyUpdate), and after shutdown(SHUT_WR) that answer fails and ends
+ * SSL_read() for ever. When the kernel decrypts, it returns an alert or a
+ * KeyUpdate only to a recvmsg() that has room for the type of the record.
+ */
+static ssize_t discard_input(struct conn *c)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(unsigned char))];
+	} type;
+	/* c->in can be overwritten: there are no more requests to parse */
+	struct iovec iov = { .iov_base = c->in, .iov_len = sizeof(c->in) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &type,
+		.msg_controllen = sizeof(type),
+	};
+
+	return recvmsg(c->fd, &msg, MSG_DONTWAIT);
+}
+
+/*
  * If close() finds unread input in the socket, TCP sends a reset, and the peer
  * may lose bytes that it has not read yet. So read and discard the input until
- * the peer closes. Use SSL_read(): when the kernel decrypts, recv() fails with
- * EIO at an alert.
+ * the peer closes, or until the deadline.
  */
 static enum step do_linger(struct conn *c)
 {
-	/* c->in can be overwritten: there are no more requests to parse */
 	for (int i = 0; i < DISCARD_MAX; i++) {
-		int n;
+		ssize_t n = discard_input(c);
 
-		ERR_clear_error();
-		n = SSL_read(c->ssl, c->in, sizeof(c->in));
-		if (n <= 0)
-			return wait_ssl(c, n);
+		if (n > 0)
+			continue;
+		if (n < 0 && errno == EINTR)
+			break;
+		if (n < 0 && errno == EAGAIN)
+			return wait_for(c, EPOLLIN, -1);
+		/* the kernel decrypts and does not have the peer's new key */
+		if (n < 0 && (errno == EKEYEXPIRED || errno == EBADMSG))
+			return wait_for(c, 0, -1);
+		return STEP_CLOSE;
 	}
 	return wait_for(c, 0, 0);
 }

@@ -91,6 +91,19 @@ case_lingering_close()
 		"$(tail -c 16777216 "$work/out" | sha)"
 }
 
+# A client that asks for new keys around each step of the end of a response. The
+# server cannot answer any more, and must read the requests all the same.
+case_keys_requested_at_the_end()
+{
+	local n=100
+
+	need_client || return
+	[ "$quick" = 0 ] || n=16
+	head -c 8M "$root/sparse" | openssl enc -aes-128-ctr -K 0 -iv 0 \
+		>"$root/rekeyed" 2>/dev/null
+	"$client" rekey "$port" /rekeyed "$root/rekeyed" "$n" && why="$n of $n"
+}
+
 parallel()
 {
 	local n=24 i pids=() wanted file=mid
