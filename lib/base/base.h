@@ -45,11 +45,13 @@ struct sys {
 	uint32_t (*process)(void);
 	uint64_t (*now_ms)(void);		/* CLOCK_MONOTONIC */
 	void (*sleep_ms)(unsigned int ms);
-	/* Size of a regular file. -EINVAL: the file is not regular; -EBADF:
-	 * the descriptor is closed or not open for reading. */
+	/*
+	 * Get the size of a regular file. -EINVAL: the file is not regular;
+	 * -EBADF: the descriptor is closed or not open for reading.
+	 */
 	int (*file_size)(int fd, uint64_t *size);
 	ssize_t (*pread)(int fd, void *buf, size_t len, uint64_t off);
-	/* In a sandbox without preadv(2): one piece for each call. */
+	/* If a sandbox refuses preadv(2), each call reads one piece only. */
 	ssize_t (*preadv)(int fd, const struct iovec *iov, int n,
 			  uint64_t off);
 	int (*nonblocking)(int fd);		/* O_NONBLOCK: 1 or 0 */
@@ -66,7 +68,10 @@ struct sys {
 	int (*tcp_corked)(int fd);		  /* TCP_CORK: 1 or 0 */
 	/* TCP_CORK. Clearing the option makes TCP send a partial segment. */
 	int (*tcp_cork)(int fd, bool on);
-	/* TCP_ULP "tls"; an error if a sandbox refuses what must follow. */
+	/*
+	 * Set TCP_ULP to "tls". Fails if a sandbox refuses a system call that
+	 * kernel TLS needs afterwards.
+	 */
 	int (*ulp_attach)(int fd);
 	/* SOL_TLS/TLS_TX: install a key; read the installed key back (*len is
 	 * the size of `info` on entry, and the length read on return). */
@@ -82,8 +87,10 @@ struct sys {
 	 * sockets are blocking, with timeouts of 2 s. */
 	int (*tcp_pair)(int fds[2]);
 	int (*close)(int fd);
-	/* Read a whole file as a string: its length, or -errno; -EFBIG if the
-	 * string does not fit in `cap` bytes. */
+	/*
+	 * Read a whole file as a string. Returns its length, or -errno; -EFBIG
+	 * if the string does not fit in `cap` bytes.
+	 */
 	ssize_t (*read_text)(const char *path, char *buf, size_t cap);
 	int (*kernel_release)(char *buf, size_t cap);	/* of uname(2) */
 };
@@ -94,8 +101,9 @@ int tlssf_sys_tcp_pair(int fds[2]);	/* sys_pair.c: member tcp_pair */
 /* ---- abi_struct.c: structs of programs with another version's header ---- */
 
 /*
- * Check a caller's struct: 0, or -EINVAL if the struct has fewer than `least`
- * bytes, or a non-zero byte after the `known` bytes of this library's version.
+ * Check a caller's struct. Returns 0, or -EINVAL if the struct has fewer than
+ * `least` bytes, or a non-zero byte after the `known` bytes of this library's
+ * version.
  */
 int tlssf_abi_check(const void *s, size_t least, size_t known);
 /* Copy the bytes that both versions have; fill the rest of `to` with zeros. */

@@ -221,7 +221,10 @@ const char *tlssf_version(void)
 	       NUMBER(TLSSF_VERSION_PATCH);
 }
 
-/* Prefer the writer: threads that trace all the time must not starve it. */
+/*
+ * Prefer the writer, tlssf_set_trace(): threads that trace all the time must
+ * not keep it waiting for ever.
+ */
 #ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 #define TRACE_LOCK PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 #else

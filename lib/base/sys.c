@@ -44,8 +44,8 @@ static ssize_t size_or_errno(ssize_t r)
 }
 
 /*
- * The errors of a seccomp filter, which may allow a plainer system call. EPERM
- * may have another cause, such as a firewall; then the plainer one fails, too.
+ * Does errno show that a seccomp filter refused the call? The filter may allow
+ * a plainer call. For another cause of EPERM (a firewall), both calls fail.
  */
 static bool refused(ssize_t r)
 {
@@ -57,8 +57,8 @@ static _Atomic uint32_t *process_page;	/* NULL: MADV_WIPEONFORK fails */
 static _Atomic uint32_t last_process;
 
 /*
- * Some emulators and sandboxes return 0 for every advice and ignore it. They do
- * not refuse this number either, which Linux does not know.
+ * An advice that Linux does not know and refuses. Some emulators and sandboxes
+ * accept this number, since they return 0 for every advice and ignore it.
  */
 #define NO_ADVICE	(-1)
 
@@ -129,7 +129,7 @@ static int sys_file_size(int fd, uint64_t *size)
 	int flags = fcntl(fd, F_GETFL);
 
 	if (refused(flags))
-		flags = O_RDONLY;	/* reading will show what it is */
+		flags = O_RDONLY;	/* a read will fail if it is not */
 	if (flags < 0)
 		return -errno;
 	if (flags & O_PATH || ((flags & O_ACCMODE) != O_RDONLY &&
@@ -173,8 +173,8 @@ static int sys_nonblocking(int fd)
 }
 
 /*
- * write() has no MSG_NOSIGNAL: block SIGPIPE, and remove the one that write()
- * has raised. Where that is refused as well, nothing is written.
+ * write() has no MSG_NOSIGNAL, so block SIGPIPE, and remove the SIGPIPE that
+ * write() raised. If a sandbox refuses that as well, write nothing.
  */
 static ssize_t write_without_sigpipe(int fd, const void *buf, size_t len)
 {
@@ -343,7 +343,7 @@ static int sys_tcp_state(int fd)
 	return len == sizeof(state) ? state : -EOPNOTSUPP;
 }
 
-/* Does a sandbox refuse what a socket needs that has kernel TLS? 0, -errno. */
+/* Returns -errno if a sandbox refuses what a socket with kernel TLS needs. */
 static int sandbox_error(int fd)
 {
 	struct msghdr msg = { 0 };
@@ -357,8 +357,8 @@ static int sandbox_error(int fd)
 }
 
 /*
- * Kernel TLS cannot be taken off a socket, so it must be of use. EEXIST means
- * success if the ULP of the socket is already "tls".
+ * Kernel TLS cannot be removed from a socket, so check first that it is usable.
+ * EEXIST means success if the ULP of the socket is already "tls".
  */
 static int sys_ulp_attach(int fd)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending through a kernel that has the keys, whoever installed them: a file by
- * sendfile(), bytes in memory by send(). What both do badly is avoided here:
- * the count never exceeds the file, an open record is closed, and the
- * connection's state is checked before, because kernel TLS accepts data for a
- * closed connection.
+ * Sends through a kernel that has the keys, whoever installed them: a file by
+ * sendfile(), bytes in memory by send(). This file avoids the weaknesses of
+ * both calls: it never asks for more bytes than the file has, it closes a
+ * record that a call left open, and it checks the state of the connection
+ * before it sends, because kernel TLS accepts data for a closed connection.
  */
 #include <errno.h>
 #include <poll.h>
@@ -12,13 +12,17 @@
 #include "method.h"
 
 /*
- * A file of at most so many bytes costs less if it is copied behind the header
- * than if it is sent by a second system call; bench/kernel measures it.
+ * A file of at most this many bytes is copied behind the header, because that
+ * costs less than to send the file by a second system call (measured by
+ * bench/kernel).
  */
 #define JOINED_FILE	2048u
 #define JOINED_MAX	4096u	/* with header and trailer */
 
-/* tlssf_ctx_init() has run the probe already, so that no send has to. */
+/*
+ * If c->conf is set, tlssf_ctx_init() has run the probe already, so that no
+ * send has to wait for it.
+ */
 int tlssf_kernel_unavailable_reason(const struct conn *c)
 {
 	int ulp, tx;
@@ -34,7 +38,10 @@ int tlssf_kernel_unavailable_reason(const struct conn *c)
 			      : TLSSF_REASON_NONE;
 }
 
-/* Bytes that were reported as sent must not wait in an open record. */
+/*
+ * Close a record that is still open, since bytes that were reported as sent
+ * must not wait in it.
+ */
 static int close_record(struct conn *c)
 {
 	int r = tlssf_tx_close_record(c);
@@ -60,11 +67,13 @@ static int socket_failed(struct conn *c, int err)
 }
 
 /*
- * The socket is full, or a signal arrived. A caller with a blocking socket may
- * not call again, so no record may stay open. If a signal makes a kernel cut a
- * record (seen on 6.1 with SO_SNDTIMEO), its sends return EINTR for ever; the
- * socket's error, which poll() does not consume, shows that. After a hangup the
- * peer is the reason.
+ * The socket is full, or a signal arrived. On a blocking socket the caller may
+ * not call again, so a record that is open is closed here.
+ *
+ * If a signal made the kernel cut a record (seen on 6.1 with SO_SNDTIMEO),
+ * every later send returns EINTR. In this state poll() reports POLLERR, without
+ * clearing the error, so the connection fails. If poll() also reports POLLHUP,
+ * the peer caused the error.
  */
 static int wait_for_room(struct conn *c, struct stream *s, int err)
 {
@@ -78,7 +87,11 @@ static int wait_for_room(struct conn *c, struct stream *s, int err)
 	return tlssf_conn_want_write(c);
 }
 
-/* Bytes in buffering BIOs of the application come first. */
+/*
+ * Send what has to leave before the stream: bytes in buffering BIOs of the
+ * application and, after a takeover, a handshake message that waits in
+ * reseal.c.
+ */
 static int flush_bios(struct conn *c)
 {
 	int r = tlssf_bridge_flush_bios(c->bridge);
@@ -90,7 +103,7 @@ static int flush_bios(struct conn *c)
 
 /* What one system call sends. */
 struct piece {
-	const unsigned char *data;	/* NULL: the file, from off */
+	const unsigned char *data;	/* NULL: send the file from `off` */
 	uint64_t off;
 	size_t len;
 	bool more;
@@ -98,8 +111,9 @@ struct piece {
 
 /*
  * MSG_MORE puts the header and the first bytes of the file into one record.
- * That saves time only if all fits into one record: in a longer stream the
- * records would not be aligned with the pages of the file.
+ * That saves time only if the whole stream fits into one record. In a longer
+ * stream the records would not be aligned with the pages of the file, so such a
+ * stream is sent without MSG_MORE.
  */
 static struct piece next_piece(const struct stream *s, uint64_t limit)
 {
@@ -116,7 +130,9 @@ static struct piece next_piece(const struct stream *s, uint64_t limit)
 	return p;
 }
 
-/* Is it cheaper to copy all into one buffer? */
+/*
+ * Is it cheaper to copy the rest of the stream into one buffer and send that?
+ */
 static bool worth_joining(const struct stream *s, uint64_t limit)
 {
 	struct stream_part part = tlssf_stream_part(s, s->done);
@@ -127,8 +143,8 @@ static bool worth_joining(const struct stream *s, uint64_t limit)
 }
 
 /*
- * Returns at least the bytes before the file; a read error is reported by the
- * next call, when the file is first in line.
+ * Returns at least the bytes before the file. If the file cannot be read, the
+ * next call reports that error, because the file is then first in line.
  */
 static struct piece join(struct stream *s, uint64_t limit, unsigned char *buf)
 {
@@ -150,9 +166,9 @@ static ssize_t send_piece(struct conn *c, const struct stream *s,
 /* ---- the limit of a key ---- */
 
 /*
- * Before the key has protected as many records as RFC 8446, 5.5 allows, a
- * KeyUpdate replaces it. KEY_RESERVE records remain for the alert if that is
- * impossible.
+ * Replace the key by a KeyUpdate. This is called before the key has protected
+ * as many records as RFC 8446, 5.5 allows: KEY_RESERVE records remain. If no
+ * KeyUpdate is possible, an alert ends the connection.
  */
 static int replace_key(struct conn *c)
 {
@@ -184,7 +200,10 @@ static void clamp_to_key(const struct conn *c, uint64_t left, struct piece *p)
 
 /* ---- sending and draining ---- */
 
-/* On a blocking socket: did the file end after `n` bytes, or was it a signal? */
+/*
+ * A blocking socket took only `n` bytes. Returns true if the file ended there,
+ * and false if a signal cut the call short.
+ */
 static bool file_has_ended(const struct stream *s, const struct piece *p,
 			   size_t n)
 {
@@ -199,7 +218,7 @@ static int account(struct conn *c, struct stream *s, const struct piece *p,
 	s->done += n;
 	c->tx->bytes += n;
 	c->backoff_ms = 0;
-	/* A short call may leave its last record open. */
+	/* A call that sent less than asked may leave a record open. */
 	tlssf_tx_sent(c, n, p->more || n < p->len);
 	if (n == p->len || tlssf_stream_nonblocking(s, c->fd))
 		return 0;
@@ -222,17 +241,21 @@ static int sent(struct conn *c, struct stream *s, const struct piece *p,
 	return account(c, s, p, (size_t)n);
 }
 
-/* These errors of kernel TLS stop the connection; nothing may be sent again. */
+/*
+ * After these errors of kernel TLS the connection cannot continue, and nothing
+ * may be sent again.
+ */
 static bool is_final(int err)
 {
 	return err == EBADMSG || err == EPROTO || err == ERRNO_RESTARTSYS;
 }
 
 /*
- * sendfile() has failed with `err`, which does not tell whether the file or the
- * socket was the reason: any file system may return any errno. So do its two
- * halves apart: read the file, and send what was read. This also sends a file
- * that cannot be spliced. err 0: it is known that the file cannot be.
+ * sendfile() has failed with `err`. That does not tell whether the file or the
+ * socket was the reason, since any file system may return any errno. So this
+ * function does the two halves of sendfile() separately: it reads the file, and
+ * then sends what it has read. It can also send a file that cannot be spliced;
+ * `err` is 0 if the file is already known to be such a file.
  */
 static int send_copied(struct conn *c, struct stream *s, struct piece p,
 		       int err)
@@ -299,8 +322,9 @@ static int send_some(struct conn *c, struct stream *s, uint64_t limit,
 }
 
 /*
- * A header that gets a record of its own should not get a packet of its own:
- * the packet costs more than the three system calls for TCP_CORK.
+ * Keep a header that gets a record of its own from getting a packet of its own,
+ * which would cost more than the three system calls for TCP_CORK. Returns true
+ * if TCP_CORK was set here.
  */
 static bool cork(const struct conn *c, const struct stream *s, uint64_t limit)
 {
@@ -315,7 +339,7 @@ int tlssf_kernel_send(struct conn *c, struct stream *s, uint64_t limit,
 	bool corked;
 	int r;
 
-	if (!tlssf_kernel_seals(c))	/* it would leave in plaintext */
+	if (!tlssf_kernel_seals(c))	/* data would leave in plaintext */
 		return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 	r = tlssf_tx_check_before_send(c, s->total - s->done,
 				       s->job && s->job->then_flush);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What a connection is, and which of the methods it takes. */
+/* Examines a connection, and chooses the method that sends on it. */
 #include <errno.h>
 
 #include "method.h"
 
 /* ---- the choice ---- */
 
-/* In AUTO's order of preference, which is that of enum tlssf_method. */
+/* In the order in which TLSSF_METHOD_AUTO prefers them. */
 static const struct method *const methods[TLSSF_METHOD_COUNT] = {
 	[TLSSF_METHOD_SSL_SENDFILE] = &tlssf_method_ssl_sendfile,
 	[TLSSF_METHOD_KTLS] = &tlssf_method_ktls,
@@ -33,7 +33,10 @@ static void choose(struct conn *c)
 	}
 }
 
-/* The secret is needed for a takeover only. */
+/*
+ * Wipe the write secret if no takeover can come. Only a takeover, in which we
+ * take the write keys over from the TLS library, needs the secret.
+ */
 static void wipe_useless_secret(struct conn *c)
 {
 	if (c->secret_len && tlssf_takeover_ruled_out(c))
@@ -44,11 +47,15 @@ int tlssf_method_send(struct conn *c, struct stream *s, uint64_t limit)
 {
 	int r = methods[c->method]->send(c, s, limit);
 
-	wipe_useless_secret(c);	/* the sample may have been refused */
+	wipe_useless_secret(c);	/* the send may rule a takeover out */
 	return r;
 }
 
-/* The method ktls is chosen early, and in force only after its takeover. */
+/*
+ * The method ktls is chosen before its takeover, but is in force only after the
+ * takeover. Until then AUTO sends by the method userspace. If ktls was
+ * requested by name, no method is in force, which TLSSF_METHOD_AUTO stands for.
+ */
 int tlssf_method_in_force(const struct conn *c)
 {
 	if (c->method != TLSSF_METHOD_KTLS || tlssf_kernel_seals(c))
@@ -60,8 +67,10 @@ int tlssf_method_in_force(const struct conn *c)
 /* ---- what has to be known before the choice ---- */
 
 /*
- * Has the library given its keys to the kernel? The BIO below may claim so; the
- * kernel's own answer counts. 0, or -ENOMEM: then the sealer stays unknown.
+ * Find out who encrypts ("seals") the records: the TLS library, or the kernel
+ * with keys that the library has given to it. The BIO below may claim that the
+ * kernel does, but only the kernel's own answer counts. Returns 0, or -ENOMEM,
+ * and then the sealer stays unknown.
  */
 static int find_sealer(struct conn *c)
 {

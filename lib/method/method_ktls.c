@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Method `ktls`: the TLS library has no kernel TLS, or may not use it, so the
- * keys are taken over (takeover.c). The first record leaves by SSL_write() and
- * serves as the sample. From then on the file is sent by sendfile(), and the
- * library's own records are resealed (reseal.c).
+ * Method `ktls`: the TLS library has no kernel TLS, or may not use it, so we
+ * take its write keys over (a takeover, takeover.c). The first record leaves by
+ * SSL_write() and is the sample, from which the key and the sequence number are
+ * found. From then on sendfile() sends the file. A record that the library
+ * still writes is resealed: its content is decrypted, and sent through the
+ * kernel (reseal.c).
  */
 #include <errno.h>
 
@@ -45,9 +47,10 @@ static bool lacks_memory(int why)
 }
 
 /*
- * The takeover failed for the reason `why`, and the connection is an ordinary
- * one. AUTO goes on in user space. A method that was requested by name is not
- * replaced; a lack of memory may have passed at the next send.
+ * The takeover failed for the reason `why`, and the TLS library still encrypts.
+ * AUTO continues with the method userspace. If ktls was requested by name, the
+ * send fails, since no other method replaces ktls. If memory was short, the
+ * next send may try the takeover again.
  */
 static int abandon_takeover(struct conn *c, struct stream *s, uint64_t limit,
 			    int why)
@@ -68,8 +71,8 @@ static int abandon_takeover(struct conn *c, struct stream *s, uint64_t limit,
 }
 
 /*
- * Send one sample by SSL_write(); or what is left of one that an earlier call
- * could not send completely. 0: all of it is in TCP.
+ * Send one sample by SSL_write(), or the rest of a sample that an earlier call
+ * could not send completely. Returns 0 when all of it is in TCP.
  */
 static int send_sample(struct conn *c, struct stream *s, uint64_t limit)
 {
@@ -89,7 +92,11 @@ static int take_over(struct conn *c, struct stream *s, uint64_t limit)
 {
 	int why = TLSSF_REASON_NONE, r = 0;
 
-	/* A refused sample may have left by calls for fewer bytes. */
+	/*
+	 * Calls for fewer bytes may have sent a sample that was then refused.
+	 * So check first whether a takeover is still possible, unless a part of
+	 * the sample is left to send.
+	 */
 	if (!tlssf_unreported_bytes(c))
 		why = tlssf_secret_unavailable_reason(c);
 	while (!tlssf_kernel_seals(c) && !why && s->done < limit &&

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Method `userspace`: always possible, since it needs SSL_write() only. Many
- * records of the file are read at a time, the library encrypts them into a
- * batch, and the batch leaves in few large sends. Encrypted bytes cannot be
- * withdrawn, so the connection keeps what the socket does not accept, and
- * struct unreported notes whose bytes these are. Later calls report them.
+ * Method `userspace`: always possible, since it needs only SSL_write(). It
+ * reads the file in pieces of many records, the TLS library encrypts these
+ * records into a batch, and the batch leaves in few large sends. Encrypted
+ * bytes cannot be withdrawn. So the connection keeps what the socket does not
+ * accept, and struct unreported notes which bytes of the file these are. Later
+ * calls report them to the caller.
  *
- * AUTO is faster after a takeover (takeover.c), when we encrypt the records
+ * With AUTO, this method takes the write keys over from the TLS library (a
+ * takeover, takeover.c). We then encrypt the records ourselves, which is faster
  * (record_slots.c).
  */
 #include <errno.h>
@@ -15,7 +17,7 @@
 
 #include "method.h"
 
-#define MEMORY_PRESSURE_MS	100u	/* how long a sign of it counts */
+#define MEMORY_PRESSURE_MS	100u	/* batches stay small this long */
 
 static int unavailable_reason(const struct conn *c)
 {
@@ -30,7 +32,10 @@ static uint64_t position(const struct stream *s)
 	return s->job ? s->done : s->off + s->done;
 }
 
-/* Does this call send the bytes that are not reported yet? */
+/*
+ * True if this call continues the send whose bytes are not reported yet, or if
+ * there are no such bytes.
+ */
 static bool resumes(const struct unreported *u, const struct stream *s)
 {
 	return !u || (u->job == s->job && u->fd == s->fd &&
@@ -74,9 +79,9 @@ static void report_written(struct conn *c, struct stream *s, uint64_t limit)
 /* ---- the batch ---- */
 
 /*
- * When TCP is short of memory, a socket accepts less than it has room for. What
- * is encrypted already must be kept, so for a while all connections of the
- * process encrypt small batches only.
+ * Until this time, all connections of the process encrypt only small batches.
+ * It is set when TCP is short of memory. A socket then accepts less than it has
+ * room for, and what is encrypted already must be kept.
  */
 static _Atomic uint64_t memory_pressure_until;
 
@@ -93,7 +98,7 @@ static bool under_memory_pressure(void)
 	return until && tlssf_sys.now_ms() < until;
 }
 
-/* Keep what the socket did not accept in a buffer of its size. */
+/* Keep what the socket did not accept, in a small buffer if it fits there. */
 static void shrink_to_fit(struct conn *c)
 {
 	struct batch *out = tlssf_queue_batch(c->bridge);
@@ -102,14 +107,17 @@ static void shrink_to_fit(struct conn *c)
 		return;
 	if (out->used - out->head > BATCH_SMALL + BATCH_SLACK)
 		note_memory_pressure();
-	/* A BIO of the application's may want its retry from this address. */
+	/*
+	 * A BIO of the application may require the same address for a retry, so
+	 * do not move the batch.
+	 */
 	if (tlssf_bridge_reaches_socket(c->bridge))
 		out = tlssf_batch_shrink_to_fit(out);
 	tlssf_queue_set_batch(c->bridge, out);
 	tlssf_set_buffered(c, out->used - out->head);
 }
 
-/* May a send to the socket accept less than all? */
+/* May the socket accept only a part of what is sent? */
 static bool may_accept_less(const struct conn *c, struct stream *s)
 {
 	int limit = -1;
@@ -119,10 +127,11 @@ static bool may_accept_less(const struct conn *c, struct stream *s)
 }
 
 /*
- * A large batch costs the fewest system calls. But where the socket may accept
- * only a part, the batch is no larger than the free send buffer, because the
- * rest must be kept, and a slow reader may cost no more than BATCH_SMALL. The
- * kernel's own overhead gets a quarter of the send buffer.
+ * Returns how many bytes to encrypt into one batch. A large batch costs the
+ * fewest system calls. But if the socket may accept only a part, the batch is
+ * no larger than the free send buffer, because the rest must be kept, and a
+ * slow reader may cost no more memory than BATCH_SMALL. A quarter of the free
+ * send buffer is left for the kernel's own overhead.
  */
 static size_t batch_target(const struct conn *c, struct stream *s)
 {
@@ -149,7 +158,10 @@ static int write_failed(struct conn *c, enum tl_result r)
 		return 0;
 	if (r == TL_CLOSED)
 		return tlssf_conn_fail(c, TLSSF_REASON_SHUT_DOWN, EPIPE);
-	/* An SSL_write() of ours that has begun cannot be repeated later. */
+	/*
+	 * Our SSL_write() has begun and cannot be repeated later, so the
+	 * connection has failed for good.
+	 */
 	if (r == TL_SYSCALL && err == ENOMEM)
 		return tlssf_conn_die(c, TLSSF_REASON_NO_MEMORY, err);
 	if (r == TL_SYSCALL)
@@ -159,7 +171,10 @@ static int write_failed(struct conn *c, enum tl_result r)
 	return tlssf_conn_tls_result(c, r);
 }
 
-/* One SSL_write() into the batch; its record may be the sample. */
+/*
+ * One SSL_write() into the batch. Its record may be the sample, from which the
+ * key is found.
+ */
 static int write_record(struct conn *c, unsigned char *buf, size_t len,
 			size_t *done)
 {
@@ -177,7 +192,10 @@ static int write_record(struct conn *c, unsigned char *buf, size_t len,
 	return 0;
 }
 
-/* One SSL_write() a record, so that progress is known per record. */
+/*
+ * Call SSL_write() once for each record, so that the progress is known after
+ * each record.
+ */
 static int write_records(struct conn *c, unsigned char *buf, size_t len)
 {
 	size_t at = 0, n, done;
@@ -232,7 +250,7 @@ static int fill_batch_by_library(struct conn *c, struct stream *s,
 	return r;
 }
 
-/* ---- to the takeover ---- */
+/* ---- the takeover to user space ---- */
 
 static bool may_take_over(const struct conn *c)
 {
@@ -245,8 +263,9 @@ static bool may_take_over(const struct conn *c)
 }
 
 /*
- * Send one sample, and then take the keys over. A failure changes nothing.
- * Returns how far to send before the next step.
+ * Do the next step of a takeover: first send one sample, and when it has left
+ * take the keys over. If a step fails, the TLS library continues to encrypt.
+ * Returns the position up to which to send before the next step.
  */
 static uint64_t step_to_takeover(struct conn *c, const struct stream *s,
 				 uint64_t limit)
@@ -255,7 +274,10 @@ static uint64_t step_to_takeover(struct conn *c, const struct stream *s,
 
 	if (!may_take_over(c))
 		return limit;
-	/* The expensive search is done, however little is left to send. */
+	/*
+	 * The expensive search is already done, so take over even if little is
+	 * left to send.
+	 */
 	if (tlssf_sample_is_current(c)) {
 		why = tlssf_takeover_to_userspace(c);
 		if (why)
@@ -298,7 +320,10 @@ static int next_batch(struct conn *c, struct stream *s, uint64_t limit)
 
 /* ---- the method ---- */
 
-/* With a handshake message that was acknowledged early (reseal.c). */
+/*
+ * Send the queue. After a takeover, also send the rest of a handshake message
+ * that reseal.c acknowledged to the TLS library early.
+ */
 static int drain_queue(struct conn *c)
 {
 	int r = tlssf_queue_send(c->bridge);
@@ -317,7 +342,8 @@ static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 		return tlssf_conn_fail(c, TLSSF_REASON_PENDING_SEND, EINVAL);
 	if (tlssf_taken_over(c) && !tlssf_bridge_on_top(c)) {
 		/*
-		 * Bytes that the application wrote may wait above the bridge.
+		 * Bytes that the application wrote may wait in a BIO above the
+		 * bridge (our filter BIO), so flush them first.
 		 */
 		r = tlssf_conn_io_result(c, tlssf_bridge_flush_bios(c->bridge));
 		if (r)
@@ -329,20 +355,30 @@ static int userspace_send(struct conn *c, struct stream *s, uint64_t limit)
 		shrink_to_fit(c);
 		if (r)
 			return r;
-		/* The queue is empty, so all of it must have left. */
+		/*
+		 * The queue is empty, so all records must have left. If the
+		 * count of their bytes differs, the connection fails.
+		 */
 		if (c->unreported &&
 		    c->unreported->written < c->unreported->len)
 			return tlssf_conn_die(c, TLSSF_REASON_IO, EPROTO);
-		/* What stopped the encryption counts once its records left. */
+		/*
+		 * The encryption has stopped with the result `sealed`. Return
+		 * it now that the records which were encrypted before have
+		 * left.
+		 */
 		if (sealed || s->done >= limit || s->short_file)
 			return sealed;
-		/* At a takeover the TLS library may have used the key up. */
+		/*
+		 * Check the key after the step: at a takeover, the TLS library
+		 * may have used the key up.
+		 */
 		step = step_to_takeover(c, s, limit);
 		if (key_is_exhausted(c)) {
 			r = tlssf_keys_send_own_update(c);
 			if (r)
 				return tlssf_conn_io_error(c, -r);
-			continue;	/* its record leaves first */
+			continue;	/* send its record first */
 		}
 		sealed = next_batch(c, s, step);
 		tlssf_sample_stop(c);

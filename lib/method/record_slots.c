@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records that we encrypt ourselves, after a takeover to user space. The file
- * is read straight to where the contents of its records lie in the batch, many
- * records by one preadv(), and each record is encrypted in place. That avoids
- * the two copies that the TLS library makes.
+ * Encrypts records after a takeover to user space, when we have taken the write
+ * keys over from the TLS library. A slot is the place in the batch where the
+ * content of one record lies. One preadv() reads the file straight into the
+ * slots of many records, and each record is encrypted in place. That avoids the
+ * two copies that the TLS library makes.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "method.h"
 
-/* Where the contents of full records lie in a batch, one after the other. */
+/* The slots of the full records in a batch, which lie one after the other. */
 struct record_slots {
 	unsigned char *first;	/* the content of the first record */
 	size_t stride;		/* from one content to the next */
@@ -28,7 +29,10 @@ static struct record_slots record_slots_in(const struct conn *c,
 	};
 }
 
-/* The piece of a slot from content byte `at` on, at most `len` bytes long. */
+/*
+ * Returns the piece of a slot that begins at byte `at` of the joined contents.
+ * The piece has at most `len` bytes.
+ */
 static struct iovec slot_at(const struct record_slots *p, size_t at, size_t len)
 {
 	size_t in = at % RECORD_MAX, left = RECORD_MAX - in;
@@ -68,7 +72,10 @@ static ssize_t read_to_slots(const struct stream *s,
 	return tlssf_sys.preadv(s->fd, v, n, off);
 }
 
-/* Copy or read the stream from `pos` on into the slots: bytes, or -errno. */
+/*
+ * Copy or read the stream from `pos` on into the slots. Returns the number of
+ * bytes, or -errno.
+ */
 static ssize_t fill_slots(struct stream *s, uint64_t pos,
 			  const struct record_slots *p, size_t len)
 {
@@ -103,7 +110,7 @@ static int encrypt_slots(struct conn *c, struct batch *b, size_t len)
 		ssize_t n = tlssf_record_encrypt(&g->key, g->aead, RECORD_DATA,
 						 b->data + b->used, plain, 0);
 
-		if (n < 0)	/* its sequence number is used up */
+		if (n < 0)	/* no sequence number is left */
 			return tlssf_conn_die(c, TLSSF_REASON_TLS, EPROTO);
 		b->used += (size_t)n;
 		c->unreported->len += plain;
@@ -114,7 +121,10 @@ static int encrypt_slots(struct conn *c, struct batch *b, size_t len)
 	return 0;
 }
 
-/* How many records of data the key may still protect. */
+/*
+ * Returns how many records of data the key may still protect. Half of
+ * KEY_RESERVE is kept for other records.
+ */
 static uint64_t records_left(struct conn *c)
 {
 	uint64_t left = tlssf_keys_records_left(c);

@@ -55,13 +55,16 @@ static bool ensure_registered(void)
 	return true;
 }
 
-/* The main thread may exit without running the destructor of exit_key. */
+/*
+ * The main thread may exit without running the destructor of exit_key, so its
+ * cache is freed here.
+ */
 __attribute__((destructor)) static void free_last_cache(void)
 {
 	free_cache(&cache);
 }
 
-/* The place in the cache for a batch of this size, or NULL. */
+/* Returns the place in the cache for a batch of this size, or NULL. */
 static struct batch **slot_for(size_t cap)
 {
 	if (cap == BATCH_SMALL + BATCH_SLACK)

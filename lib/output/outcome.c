@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a call answers: a failure and its reason, or when to call again. */
+/* The results of calls: a failure and its reason, or when to call again. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -26,7 +26,10 @@ int tlssf_conn_die_as(struct conn *c, enum life life, int reason, int err)
 	if (!tlssf_failed(c)) {
 		tlssf_conn_fail(c, reason, err ? err : EPIPE);
 		tlssf_set_life(c, life);
-		/* A batch that is being filled belongs to its method. */
+		/*
+		 * While a batch is being filled, its method owns it, so do not
+		 * discard it here.
+		 */
 		if (c->bridge && !c->bridge->gathering)
 			tlssf_queue_discard(c->bridge);
 	}
@@ -69,10 +72,11 @@ int tlssf_conn_io_error(struct conn *c, int err)
 /* ---- waiting ---- */
 
 /*
- * Linux before 6.5 leaves the last records of a sendfile() in TCP without a
- * push; when nothing is in flight, no acknowledgement ever comes that would
- * send them. Clearing TCP_CORK pushes, even where the option was not set. Where
- * it was set, the application wants that, or kernel_send.c clears it.
+ * Make TCP send what it has. Linux before 6.5 leaves the last records of a
+ * sendfile() in TCP without a push. If nothing is in flight, no acknowledgement
+ * comes that would make TCP send them. To clear TCP_CORK makes TCP send, even
+ * if the option was not set. If it is set, it stays: the application set it, or
+ * kernel_send.c did and will clear it.
  */
 static void push_tcp(const struct conn *c)
 {
@@ -86,8 +90,11 @@ int tlssf_conn_want_write(struct conn *c)
 
 	if (tlssf_kernel_seals(c))
 		push_tcp(c);
-	/* No socket to poll. If records are queued, the BIO below is full; if
-	 * not, memory ran out and the caller should retry later. */
+	/*
+	 * Without a socket there is nothing to poll, so look at the queue. If
+	 * records are queued, the BIO below is full. If not, memory ran out, so
+	 * set retry_ms to let the caller retry later.
+	 */
 	writable = c->fd >= 0 ? tlssf_sys.poll(c->fd, POLLOUT, 0) > 0
 			      : c->bridge && !tlssf_queue_has_bytes(c->bridge);
 	c->retry_ms = 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bridge's queue: records that the library has gathered or that we have
- * encrypted, until the BIO below has taken them. And where among the
- * application's BIOs the bridge stands.
+ * The queue of the bridge, our filter BIO. The queue keeps records that were
+ * gathered from the TLS library, or that we have encrypted, until the BIO below
+ * has taken them. This file also finds out where among the application's BIOs
+ * the bridge stands.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -43,7 +44,7 @@ void tlssf_count_written(struct conn *c, struct batch *batch)
 {
 	size_t plain = tlssf_batch_plaintext_written(batch);
 
-	if (c->unreported)	/* NULL: the batch has no bytes of a caller */
+	if (c->unreported)	/* else the batch has no bytes of a caller */
 		c->unreported->written += plain;
 }
 
@@ -71,8 +72,8 @@ static bool is_socket(const BIO *bio)
 }
 
 /*
- * A socket BIO is bypassed: send() with MSG_NOSIGNAL raises no SIGPIPE, and the
- * BIO's retry flags stay as they are.
+ * Write to the BIO below. If that is a socket BIO, it is bypassed: send() with
+ * MSG_NOSIGNAL raises no SIGPIPE and leaves the BIO's retry flags as they are.
  */
 static ssize_t write_below(struct bridge *b, const void *data, size_t len)
 {
@@ -125,8 +126,11 @@ int tlssf_queue_send(struct bridge *b)
 			return (int)n;
 		out->head += (size_t)n;
 		tlssf_count_written(b->conn, out);
-		/* A socket takes less than all when it is full or a signal
-		 * arrives; another BIO may do so at any time. */
+		/*
+		 * A socket that takes less than all is full, or a signal
+		 * arrived, so stop. Another BIO may take less at any time, so
+		 * try again.
+		 */
 	} while (out->head < out->used && !is_socket(BIO_next(b->bio)));
 	if (out->head < out->used)
 		return -EAGAIN;
@@ -184,7 +188,8 @@ void tlssf_queue_set_batch(struct bridge *b, struct batch *batch)
 /* ---- the BIOs around ---- */
 
 /*
- * A filter above the bridge may not copy the retry flags of the BIO below it.
+ * Look at every BIO above the bridge, too, since a filter may fail to copy the
+ * retry flags of the BIO below it.
  */
 static bool should_retry(const struct bridge *b, BIO *top)
 {
@@ -218,14 +223,14 @@ bool tlssf_bridge_bios_empty(struct bridge *b)
 /*
  * Could we write to the socket ourselves? A BIO of the application's own may
  * change the bytes or hold them, so only BIOs that OpenSSL brings may stand
- * there.
+ * between the bridge and the socket.
  */
 bool tlssf_bridge_reaches_socket(const struct bridge *b)
 {
 	BIO *bio;
 
 	for (bio = BIO_next(b->bio); bio; bio = BIO_next(bio)) {
-		/* a detached bridge that another BIO covers: it passes all */
+		/* skip a detached bridge, which passes everything */
 		if (BIO_method_type(bio) == BIO_method_type(b->bio))
 			continue;
 		switch (BIO_method_type(bio)) {

@@ -2,7 +2,7 @@
 /*
  * The states of a connection. Each one changes here and nowhere else: the
  * change is checked against the steps that are legal (in test builds) and
- * traced. Which states may stand together: connection/state_table.c.
+ * traced. connection/state_table.c lists the states that may occur together.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The account of what the kernel's TLS layer holds above TCP. Linux keeps a
- * record for which TCP has no room on a list that no system call shows and that
- * close() discards. So the account computes it:
+ * The account of what the kernel's TLS layer holds above TCP. If TCP has no
+ * room for a record, Linux keeps the record on a list that no system call shows
+ * and that close() discards. So the account computes how many bytes are held:
  *
  *   held = plaintext + records * overhead - (bytes in TCP now - at the start)
  *
  * The number of records comes from the sequence number, which
- * getsockopt(TLS_TX) returns. The sum is exact when nothing was held at its
- * start and all plaintext since then went through us. Otherwise the only sign
- * is an idle TCP queue: no byte is unacknowledged, twice, with time in between
- * for the kernel to refill the queue.
+ * getsockopt(TLS_TX) returns. The sum is exact if nothing was held at its start
+ * and all plaintext since then went through us. Otherwise the only sign that
+ * nothing is held is an idle TCP queue, in which no byte is unacknowledged. The
+ * queue must be idle at two looks, with time between them for the kernel to
+ * refill it.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -21,7 +22,7 @@
 
 #define IDLE_MS		25u	/* the kernel's worker needs a tick or two */
 #define LOOKS_MAX	16
-/* How many bytes are sent at most without a look whether the peer is there. */
+/* At most so many bytes are sent without a check that the peer is there. */
 #define UNSEEN_MAX	(128u << 10)
 /* RFC 8446, 5.5; for CCM RFC 9147, 4.5.3. ChaCha20 has no limit in practice. */
 #define LIMIT_GCM	23726566u	/* 2^24.5 */
@@ -44,10 +45,10 @@ static int read_seq(const struct conn *c, uint64_t *seq)
 }
 
 /*
- * The number of bytes in TCP while nobody sends: 0, -EAGAIN, -errno. *idle: no
- * byte is unacknowledged. An acknowledgement that arrives between the two
- * system calls of one look makes the number too low, never too high. So the
- * highest number counts, once two looks have shown it.
+ * Find out how many bytes have reached TCP, while nobody sends: 0, -EAGAIN,
+ * -errno. *idle is set if no byte is unacknowledged. An acknowledgement that
+ * arrives between the two system calls of one look makes the number too low,
+ * never too high. So the highest number counts, once two looks have shown it.
  */
 static int settled_tcp(const struct conn *c, uint64_t *in_tcp, bool *idle)
 {
@@ -111,7 +112,7 @@ static unsigned int set_option(const struct conn *c, int option,
 	return value;
 }
 
-/* A kernel without these options ignores them. */
+/* If the kernel lacks an option, the connection does without it. */
 static void set_options(struct conn *c)
 {
 	const struct tlssf_options *o = &c->conf->options;
@@ -159,8 +160,8 @@ size_t tlssf_tx_record_max(const struct conn *c)
 }
 
 /*
- * Kernels fill each record at least by half, except the last one: that bounds
- * the number of records.
+ * Kernels fill each record at least by half, except the last one. So the number
+ * that is added to `spent` here is an upper bound of the records.
  */
 void tlssf_tx_sent(struct conn *c, uint64_t plain, bool open)
 {
@@ -206,8 +207,8 @@ int tlssf_tx_socket_alive(const struct conn *c)
 
 /*
  * A small send may skip the look at TCP's state if data of the peer arrived
- * since the last look, or if a flush follows: then the next call, or the flush,
- * reports a peer that has gone just now.
+ * since the last look, or if a flush follows. If the peer has gone just now,
+ * the next call or the flush reports that.
  */
 int tlssf_tx_check_before_send(struct conn *c, uint64_t len, bool flushed)
 {
@@ -236,8 +237,8 @@ uint64_t tlssf_key_record_limit(const struct conn *c)
 
 /*
  * The account has an upper bound of the records that the present key has
- * protected. Only when the bound comes near the limit is the exact number read
- * from the kernel.
+ * protected. The exact number is read from the kernel only when that bound
+ * comes near the limit.
  */
 uint64_t tlssf_tx_records_left(struct conn *c)
 {
@@ -296,7 +297,7 @@ static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 	if (!k->exact)
 		return false;
 	if (read_seq(c, &seq)) {
-		k->exact = false;	/* from now on an idle TCP queue */
+		k->exact = false;	/* look for an idle queue instead */
 		return false;
 	}
 	k->drained_seq = seq;
@@ -308,9 +309,9 @@ static bool sum_is_zero(struct conn *c, const struct sys_tcp *tcp)
 }
 
 /*
- * A sum that was zero once stays valid, though a later look at TCP may give a
- * number that is too low (see settled_tcp()), as long as no record was sent
- * since then, as by an SSL_sendfile() of the application's.
+ * Once the sum was zero, nothing is held until another record is sent, for
+ * example by an SSL_sendfile() of the application. A later look at TCP need not
+ * show that, since its number may be too low (see settled_tcp()).
  */
 static bool still_drained(const struct conn *c)
 {

@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#define RETRY_MS	1000u	/* lifetime of a negative result */
-#define RETRY_FACTOR	16u	/* or this times the duration of the trial */
+#define RETRY_MS	1000u	/* how long a negative result is valid */
+#define RETRY_FACTOR	16u	/* or trial time * this factor, if longer */
 #define PLAIN_LEN	64u
 #define RECORD_LEN	(PLAIN_LEN + RECORD_SLACK)
 #define RECV_TRIES	64	/* recv() calls for one record */
@@ -32,22 +32,26 @@ struct cipher_result {
 /* The extras are the features rekey, zerocopy_ro and max_payload_len. */
 static struct cache {
 	int ulp;
-	int pair_error;		/* -errno of open_pair() ... */
-	uint64_t pair_retry_at;	/* ... which is returned until then */
+	int pair_error;		/* result of open_pair(), which is */
+	uint64_t pair_retry_at;	/* returned again until this time */
 	bool module_found;	/* below /lib/modules */
 	struct cipher_result ciphers[2][TLSSF_CIPHER_COUNT];
 	int rekey, zerocopy_ro, max_payload_len;
 	uint64_t extras_retry_at;
 } cache;
 
-/* Of the cache; and whether this thread has locked it, to probe or to fork. */
+/*
+ * The mutex protects the cache. The flags tell that this thread has locked the
+ * mutex, for a probe or for fork().
+ */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local bool probing, forking;
 
 /*
- * The system calls of a trial are cancellation points. A thread that ended with
- * the mutex locked would stop every later probe, so a thread is cancelled after
- * its probe. Returns what unlock() restores.
+ * The system calls of a trial are cancellation points. A thread that was
+ * cancelled with the mutex locked would block every later probe. So
+ * cancellation is disabled until the probe has ended. Returns the state that
+ * unlock() restores.
  */
 static int lock(void)
 {
@@ -66,7 +70,10 @@ static void unlock(int cancel)
 	pthread_setcancelstate(cancel, NULL);
 }
 
-/* A probe may take seconds, so fork() does not wait for another thread's. */
+/*
+ * A probe may take seconds, so fork() does not wait while another thread
+ * probes.
+ */
 static void before_fork(void)
 {
 	forking = !probing && pthread_mutex_trylock(&mutex) == 0;
@@ -79,8 +86,9 @@ static void after_fork(void)
 }
 
 /*
- * No thread of the child would unlock the mutex, and the cache may hold half an
- * answer. But if a trace function forks, its probe continues in both processes.
+ * If another thread was probing, no thread of the child would unlock the mutex,
+ * and the cache may be half written. So both are reset. But if a trace function
+ * forks during a probe, that probe continues in both processes.
  */
 static void after_fork_in_child(void)
 {
@@ -97,8 +105,9 @@ __attribute__((constructor)) static void handle_forks(void)
 }
 
 /*
- * When to retry a trial that began at `start`. A slow trial is retried later,
- * so that the caller does not spend most of its time in trials that time out.
+ * Returns when to retry a trial that began at `start`. A slow trial is retried
+ * later, so that the caller does not spend most of its time in trials that time
+ * out.
  */
 static uint64_t next_retry(uint64_t start)
 {
@@ -121,7 +130,7 @@ static bool is_temporary(int err)
 	}
 }
 
-/* enum tlssf_tristate for the result of a trial, 0 or -errno */
+/* Returns enum tlssf_tristate for the result of a trial, 0 or -errno. */
 static int tristate_of(int err)
 {
 	if (err == 0)
@@ -131,7 +140,7 @@ static int tristate_of(int err)
 
 /* ---- the tls module ---- */
 
-/* The kernel has no ULP "tls": can the module be loaded? */
+/* The kernel has no ULP "tls". Find out whether its module could be loaded. */
 static int unloaded_or_absent(void)
 {
 	if (!cache.module_found)
@@ -189,7 +198,7 @@ static int open_pair(struct trial *t)
 	return err;
 }
 
-/* Install a constant key; keys of different `variant` differ. */
+/* Install a constant key, which differs from the key of another `variant`. */
 static int install_key(struct trial *t, int version, int cipher,
 		       unsigned int variant)
 {
@@ -305,8 +314,9 @@ static const struct tlssf_cap *probe_cipher(int version, int cipher)
 }
 
 /*
- * The first cipher that works with TLS 1.3, or -1. Then *tx is TLSSF_NO if no
- * cipher works, and TLSSF_UNKNOWN if a trial failed for a temporary reason.
+ * Returns the first cipher that works with TLS 1.3, or -1. With -1, *tx is
+ * TLSSF_NO if no cipher works, and TLSSF_UNKNOWN if a trial failed for a
+ * temporary reason.
  */
 static int find_cipher13(int *tx)
 {

@@ -16,7 +16,7 @@
 const struct tlssf_cap *tlssf_probe_cap(int version, int cipher);
 int tlssf_probe_ulp(void);	/* enum tlssf_ulp */
 bool tlssf_probe_rekey(void);	/* can the kernel rekey TLS 1.3? */
-/* The cached results, without a probe: *tx is an enum tlssf_tristate. */
+/* Return the cached results without a probe; *tx is an enum tlssf_tristate. */
 void tlssf_probe_peek(int version, int cipher, int *ulp, int *tx);
 
 /* ---- tls_module.c ---- */

@@ -110,7 +110,10 @@ ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *aead,
 	return r ? r : (ssize_t)(start + inner + TAG_LEN);
 }
 
-/* The offset of the ciphertext; 0 if `rec` cannot be a record of this key. */
+/*
+ * Returns the offset of the ciphertext, or 0 if `rec` cannot be a record of
+ * this key.
+ */
 static size_t ciphertext_start(const struct kernel_key *k,
 			       const unsigned char *rec, size_t len)
 {

@@ -26,25 +26,37 @@ struct kernel_key {
 	uint64_t seq;		/* sequence number of the next record */
 };
 
-/* Fill `info` (SYS_CRYPTO_MAX bytes): the size to pass to the kernel. */
+/*
+ * Fill `info` (SYS_CRYPTO_MAX bytes). Returns the size to pass to the kernel.
+ */
 size_t tlssf_kernel_key_pack(void *info, const struct kernel_key *key);
-/* The sequence number in the `info` that getsockopt(TLS_TX) returned. */
+/*
+ * Returns the sequence number in `info`, which getsockopt(TLS_TX) has filled.
+ */
 uint64_t tlssf_kernel_key_seq(const void *info, int cipher);
 size_t tlssf_kernel_key_size(int cipher);	/* of `info` */
 size_t tlssf_cipher_key_len(int cipher);
-/* The length of a record, including the header, minus that of its plaintext. */
+/*
+ * Returns by how much a record, with its header, is longer than its plaintext.
+ */
 size_t tlssf_record_overhead(int version, int cipher);
 
 /* ---- keysched.c: from a secret or key block to key material ---- */
 
 #define KEY_BLOCK_MAX	88u	/* two keys of 32 bytes, two IVs of 12 */
 
-/* TLS 1.3 key and IV, with sequence number 0 (RFC 8446, 7.3): 0 or -errno. */
+/*
+ * Derive the key and IV of TLS 1.3, with sequence number 0 (RFC 8446, 7.3): 0
+ * or -errno.
+ */
 int tlssf_keys_from_secret(const unsigned char *secret, size_t len, int cipher,
 			   struct kernel_key *key);
 /* Replace a secret by the next one (RFC 8446, 7.2): 0 or -errno. */
 int tlssf_next_secret(unsigned char *secret, size_t len);
-/* TLS 1.2: the key block of an AEAD cipher (RFC 5246, 6.3). */
+/*
+ * TLS 1.2: the length of the key block of an AEAD cipher (RFC 5246, 6.3), and
+ * our write key from such a block.
+ */
 size_t tlssf_key_block_len(int cipher);
 void tlssf_keys_from_block(const unsigned char *block, bool server, int cipher,
 			   struct kernel_key *key);
@@ -59,9 +71,9 @@ struct opened {			/* the content of a decrypted record */
 
 /* Does a record contain 8 bytes of its nonce (RFC 5288, 3; RFC 6655, 3)? */
 bool tlssf_explicit_nonce(const struct kernel_key *k);
-/* The length of a record; `header` is its first RECORD_HEADER bytes. */
+/* Returns the length of a record; `header` is its first RECORD_HEADER bytes. */
 size_t tlssf_record_len(const unsigned char *header);
-/* The offset of the content in a record. */
+/* Returns the offset of the content in a record. */
 size_t tlssf_record_start(const struct kernel_key *k);
 /* Advance the explicit nonce of the next record. */
 void tlssf_next_nonce(struct kernel_key *k);
@@ -74,23 +86,25 @@ int tlssf_record_decrypt(const struct kernel_key *k, struct tl_aead *aead,
 			 unsigned char *out, struct opened *o);
 /*
  * Encrypt the content at offset tlssf_record_start() of `rec` in place, with
- * `padding` bytes of padding (TLS 1.3; else 0), and advance the sequence number
- * of k, on failure as well: the length of the record, or -errno. `rec` has room
- * for plain_len + padding + RECORD_SLACK bytes.
+ * `padding` bytes of padding (TLS 1.3; else 0). The sequence number of k
+ * advances, on failure as well. `rec` has room for plain_len + padding +
+ * RECORD_SLACK bytes. Returns the length of the record, or -errno.
  */
 ssize_t tlssf_record_encrypt(struct kernel_key *k, struct tl_aead *aead,
 			     int type, unsigned char *rec, size_t plain_len,
 			     size_t padding);
 /*
  * Could the content of `rec` start with `plain`? This cheap test decrypts the
- * first bytes without authentication; true if the cipher does not allow that.
+ * first bytes without authentication. If the cipher does not allow that, the
+ * function returns true.
  */
 bool tlssf_record_may_begin(const struct kernel_key *k, struct tl_aead *aead,
 			    const unsigned char *rec, size_t len,
 			    const unsigned char *plain, size_t plain_len);
 /*
  * Is `rec` an application data record with the content `plain` (at most 256
- * bytes) and sequence number key->seq? 0 if so; -EBADMSG, -ENOTSUP, -ENOMEM.
+ * bytes) and sequence number key->seq? Returns 0 if so, else -EBADMSG, -ENOTSUP
+ * or -ENOMEM.
  */
 int tlssf_record_check(const struct kernel_key *key, const unsigned char *rec,
 		       size_t len, const unsigned char *plain,

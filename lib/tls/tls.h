@@ -67,7 +67,7 @@ struct ctx_conf {
 	void (*next_keylog)(const struct ssl_st *, const char *);
 };
 
-/* 0, or -ELIBBAD if the SSL_CTX belongs to another copy of libssl. */
+/* Returns -ELIBBAD if the SSL_CTX belongs to another copy of libssl, else 0. */
 int tl_ctx_check(const struct ssl_ctx_st *ctx);
 struct ctx_conf *tl_ctx_conf(const struct ssl_ctx_st *ctx); /* or NULL */
 int tl_ctx_set_conf(struct ssl_ctx_st *ctx, struct ctx_conf *conf);
@@ -85,8 +85,8 @@ bool tl_keylog_ours(const struct ssl_st *ssl);	/* is our callback installed? */
 /* Clear SSL_OP_ENABLE_KTLS; with BoringSSL, do nothing. */
 void tl_clear_option_ktls(struct ssl_st *ssl);
 /*
- * Decode the secret of a key log line: its length, or 0. With BoringSSL always
- * 0, since tl_write_secret() returns the secret there.
+ * Decode the secret of a key log line. Returns its length, or 0. With BoringSSL
+ * the result is always 0, since tl_write_secret() returns the secret there.
  */
 size_t tl_secret_of_line(const char *line, unsigned char secret[SECRET_MAX]);
 
@@ -114,8 +114,8 @@ const char *tl_cipher_name(const struct ssl_st *ssl);	/* or "" */
 int tl_stream_kind(struct ssl_st *ssl);	/* REASON_NONE, _DTLS, _QUIC */
 bool tl_is_server(const struct ssl_st *ssl);
 /*
- * 64 random bits of our ClientHello or ServerHello, different in every
- * handshake; 0 before the first handshake.
+ * Returns 64 random bits of our ClientHello or ServerHello, different in every
+ * handshake, or 0 before the first handshake.
  */
 uint64_t tl_handshake_id(const struct ssl_st *ssl);
 /* True if max_send_fragment is known to be below 16 KiB. */
@@ -156,20 +156,26 @@ bool tl_library_ktls(void);		/* built with kernel TLS */
 bool tl_library_rekey(void);		/* its kernel TLS can rekey TLS 1.3 */
 bool tl_option_ktls(const struct ssl_st *ssl);	/* SSL_OP_ENABLE_KTLS */
 bool tl_library_offloads(struct ssl_st *ssl);	/* the kernel has the keys */
-/* SSL_sendfile(): bytes sent, or -errno. */
+/* Call SSL_sendfile(). Returns the bytes sent, or -errno. */
 ssize_t tl_sendfile(struct ssl_st *ssl, int fd, uint64_t off, size_t len);
 
-/* ---- keys of a connection: 0 or -errno ---- */
+/* ---- keys of a connection ---- */
 
 /*
- * TLS 1.3: our current write secret, if the TLS library returns secrets on
- * request: its length, or 0.
+ * TLS 1.3: get our current write secret. Returns its length, or 0 if the TLS
+ * library does not return secrets on request.
  */
 size_t tl_write_secret(const struct ssl_st *ssl,
 		       unsigned char secret[SECRET_MAX]);
-/* TLS 1.2: the first `len` bytes of the key block (RFC 5246, 6.3). */
+/*
+ * TLS 1.2: get the first `len` bytes of the key block (RFC 5246, 6.3): 0,
+ * -errno.
+ */
 int tl_key_block(struct ssl_st *ssl, unsigned char *block, size_t len);
-/* HKDF-Expand (RFC 5869) with SHA-256, or SHA-384 for a secret of 48 bytes. */
+/*
+ * HKDF-Expand (RFC 5869) with SHA-256, or with SHA-384 for a secret of 48
+ * bytes: 0 or -errno.
+ */
 int tl_hkdf_expand(const unsigned char *secret, size_t secret_len,
 		   const void *info, size_t info_len, unsigned char *out,
 		   size_t len);
@@ -190,8 +196,8 @@ int tl_aead_seal(struct tl_aead *aead, const unsigned char nonce[NONCE_LEN],
 		 const void *aad, size_t aad_len, unsigned char *data,
 		 size_t len);
 /*
- * Decrypt and authenticate: the length of the plaintext, or -EBADMSG. `out` has
- * room for in_len bytes and may be `in`.
+ * Decrypt and authenticate. Returns the length of the plaintext, or -EBADMSG.
+ * `out` has room for in_len bytes and may be `in`.
  */
 ssize_t tl_aead_open(struct tl_aead *aead, const unsigned char nonce[NONCE_LEN],
 		     const void *aad, size_t aad_len, const unsigned char *in,

@@ -159,8 +159,8 @@ bool tl_small_fragments(SSL *ssl)
 
 /*
  * Used when our filter BIO was not attached during the handshake. After an
- * SSL_read() these calls no longer show an unfinished SSL_write(); then
- * tl_write() fails.
+ * SSL_read(), these two calls no longer show that an SSL_write() is unfinished.
+ * In that case tl_write() fails.
  */
 bool tl_write_pending(SSL *ssl)
 {
@@ -208,7 +208,10 @@ enum tl_result tl_drive_post_handshake(SSL *ssl)
 	return r >= 0 ? TL_OK : tl_result_of(ssl, r);
 }
 
-/* A BoringSSL server never renegotiates; a client does if it was allowed to. */
+/*
+ * A BoringSSL server never renegotiates. A client renegotiates if the
+ * application has allowed it, so forbid it here.
+ */
 void tl_no_renegotiation(SSL *ssl)
 {
 	SSL_set_renegotiate_mode(ssl, ssl_renegotiate_never);

@@ -20,7 +20,10 @@ static pthread_mutex_t index_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- errors ---- */
 
-/* The queue is usually empty; checking costs a quarter of clearing. */
+/*
+ * Check before clearing: the queue is usually empty, and a check costs a
+ * quarter of clearing.
+ */
 void tl_clear_errors(void)
 {
 	if (ERR_peek_error())
@@ -79,7 +82,10 @@ static int dup_conn(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from,
 	return 1;
 }
 
-/* A mutex, not pthread_once(): a later call retries after a failure. */
+/*
+ * This uses a mutex instead of pthread_once(), so that a later call can retry
+ * after a failure.
+ */
 static void allocate_indexes(void)
 {
 	pthread_mutex_lock(&index_lock);
@@ -143,7 +149,10 @@ int tl_ctx_check(const SSL_CTX *ctx)
 	bool foreign = false;
 	int i;
 
-	/* the table, since a function's address may be a stub in the program */
+	/*
+	 * look up the table, since the address of a function may be that of a
+	 * stub in the program
+	 */
 	if (!dladdr(TLS_method(), &ours))
 		return 0;	/* a static program has one libssl only */
 	for (i = 0; i < 4; i++) {
@@ -164,8 +173,8 @@ bool tl_is_server(const SSL *ssl)
 }
 
 /*
- * Bytes 8 to 15 of the random. The first bytes of the random may be the time,
- * and the last bytes may signal a downgrade (RFC 8446, 4.1.3).
+ * Returns bytes 8 to 15 of the random. The first bytes of the random may be the
+ * time, and the last bytes may signal a downgrade (RFC 8446, 4.1.3).
  */
 uint64_t tl_handshake_id(const SSL *ssl)
 {

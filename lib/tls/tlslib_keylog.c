@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Our key log callback, which the TLS library calls in every handshake. The
- * callback reports the handshake, so that our filter BIO is attached before the
- * application can write, and our first write secret of TLS 1.3, from which a
- * takeover derives the keys.
+ * callback reports two things: the handshake, so that our filter BIO is
+ * attached before the application can write, and our first write secret of TLS
+ * 1.3. In a takeover, which takes the write keys over from the TLS library, the
+ * keys are derived from that secret.
  */
 #include <string.h>
 
@@ -80,7 +81,7 @@ void tl_ctx_install_keylog(SSL_CTX *ctx, struct ctx_conf *conf)
 	void (*installed)(const SSL *, const char *) =
 		SSL_CTX_get_keylog_callback(ctx);
 
-	if (installed == keylog)	/* it would call itself */
+	if (installed == keylog)	/* else ours would call itself */
 		return;
 	conf->next_keylog = installed;
 	SSL_CTX_set_keylog_callback(ctx, keylog);

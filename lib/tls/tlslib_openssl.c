@@ -34,8 +34,9 @@ bool tl_ctx_ktls(const SSL_CTX *ctx)
 }
 
 /*
- * Is the SSL_CTX for DTLS or QUIC? Only an SSL of it shows that. Without an SSL
- * (memory ran out, or SSL_new() refuses, as for a QUIC server) assume a stream.
+ * Is the SSL_CTX for DTLS or QUIC? Only an SSL that is created from it shows
+ * that. If SSL_new() fails (memory ran out, or it refuses, as for a QUIC
+ * server), assume a stream.
  */
 static bool is_for_datagrams(SSL_CTX *ctx)
 {
@@ -48,7 +49,7 @@ static bool is_for_datagrams(SSL_CTX *ctx)
 
 /*
  * OpenSSL 3.2 and later apply the option to DTLS as well, and then the peer
- * receives nothing.
+ * receives nothing. So the option is not changed for datagrams.
  */
 void tl_ctx_set_ktls(SSL_CTX *ctx, bool on)
 {
@@ -125,7 +126,10 @@ bool tl_post_handshake_pending(SSL *ssl)
 	       !tl_new_handshake(ssl);
 }
 
-/* OpenSSL sends at once; what is left shows in tl_post_handshake_pending(). */
+/*
+ * OpenSSL sends these messages at once. If it cannot send all of a message,
+ * tl_post_handshake_pending() returns true.
+ */
 bool tl_defers_post_handshake(const SSL *ssl)
 {
 	(void)ssl;
@@ -221,12 +225,12 @@ bool tl_new_handshake(SSL *ssl)
 
 /*
  * Used when our filter BIO was not attached during the handshake.
- * SSL_free_buffers() fails while a record is unfinished in either direction;
- * otherwise SSL_free_buffers() frees buffers that the next write allocates
- * again. While a record is being read SSL_free_buffers() must not be called
- * (CVE-2024-4741). Then this function writes 0 bytes, which fails if an
- * SSL_write() is unfinished. The failure is permanent, but OpenSSL does not
- * accept our data as the rest of the application's SSL_write().
+ * SSL_free_buffers() fails while a record is unfinished in either direction.
+ * Otherwise it frees buffers that the next write allocates again. While a
+ * record is being read it must not be called (CVE-2024-4741). In that case this
+ * function writes 0 bytes, which fails if an SSL_write() is unfinished. That
+ * failure is permanent, but OpenSSL does not accept our data as the rest of the
+ * application's SSL_write().
  */
 bool tl_write_pending(SSL *ssl)
 {
@@ -259,7 +263,10 @@ enum tl_result tl_drive_post_handshake(SSL *ssl)
 
 	tl_clear_errors();
 	errno = 0;
-	/* else a KeyUpdate that the peer requested waits for SSL_write() */
+	/*
+	 * Without this call, a KeyUpdate that the peer requested would wait for
+	 * the next SSL_write().
+	 */
 	if (type != SSL_KEY_UPDATE_NONE && !SSL_in_init(ssl) &&
 	    SSL_key_update(ssl, type) <= 0)
 		return TL_OK;	/* refused: an SSL_write() is unfinished */

@@ -21,7 +21,10 @@
 
 /* ---- key derivation ---- */
 
-/* A provider may refuse the derivation (FIPS); then a takeover fails. */
+/*
+ * A provider (FIPS) may refuse the derivation. Then the write keys cannot be
+ * taken over from OpenSSL.
+ */
 static int derive(const char *name, const OSSL_PARAM *params,
 		  unsigned char *out, size_t len)
 {
