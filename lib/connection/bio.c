@@ -219,54 +219,6 @@ static int reseal(struct bridge *b, const char *in, int len)
 	return refuse((int)-n);
 }
 
-/* ---- a bridge that is removed after a takeover ---- */
-
-/*
- * Make the TLS library believe that it has sent close_notify. Then it writes to
- * no BIO any more until SSL_clear(). This is used only if we cannot shut down
- * the socket, because SSL_shutdown() then waits for the peer's close_notify.
- */
-static void pretend_shutdown(SSL *ssl)
-{
-	SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_SENT_SHUTDOWN);
-}
-
-static bool can_shut_down(const struct conn *c)
-{
-	return tlssf_sys.process() == c->process && c->fd >= 0 &&
-	       tlssf_tx_same_socket(c) == 0;
-}
-
-/*
- * Make sure that no later record of the library leaves, whichever BIO the
- * library writes to.
- */
-static void stop_library(const struct conn *c)
-{
-	if (can_shut_down(c) && !tlssf_sys.shutdown_write(c->fd))
-		return;
-	/* After SSL_clear() the library has no stale keys. */
-	if (tlssf_conn_same_handshake(c))
-		pretend_shutdown(c->ssl);
-}
-
-void tlssf_bridge_block_stale_writes(struct bridge *b)
-{
-	struct conn *c = b->conn;
-	bool freed;
-
-	if (!c || !tlssf_taken_over(c))
-		return;
-	freed = tl_being_freed(c->ssl);
-	b->blocked = true;
-	if (!freed) {
-		stop_library(c);
-		tlssf_conn_die(c, TLSSF_REASON_IO, ECONNABORTED);
-	}
-	tlssf_keys_wipe(c);
-	tlssf_set_sealer(c, SEALER_NOBODY);
-}
-
 /* ---- the BIO's methods ---- */
 
 static void before_write(struct bridge *b)

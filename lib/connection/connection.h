@@ -38,17 +38,20 @@ void tlssf_state_require_legal(const struct conn *c);
 #define tlssf_state_check(c)	((void)(c))
 #endif
 
+/* ---- stale_writes.c ---- */
+
+/*
+ * The library writes to another BIO from now on. After a takeover this ends the
+ * connection, because a stale record could leave by the other BIO.
+ */
+void tlssf_bridge_block_stale_writes(struct bridge *b);
+
 /* ---- bio.c: our filter BIO on the write side ---- */
 
 /* Put a bridge on top of the write BIO, unless one is there: 0, -ENOMEM. */
 int tlssf_bridge_attach(struct conn *c);
 /* Separate the bridge from its connection, and discard the queued bytes. */
 void tlssf_bridge_detach(struct bridge *b);
-/*
- * The library writes to another BIO from now on. After a takeover this ends the
- * connection, because a stale record could leave by the other BIO.
- */
-void tlssf_bridge_block_stale_writes(struct bridge *b);
 void tlssf_bridge_on_new_handshake(struct bridge *b);
 void tlssf_conn_refresh_conf(struct conn *c);
 

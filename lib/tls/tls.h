@@ -145,6 +145,12 @@ enum tl_result tl_write(struct ssl_st *ssl, const void *buf, size_t len,
 /* Send the post-handshake messages that are pending. */
 enum tl_result tl_drive_post_handshake(struct ssl_st *ssl);
 enum tl_result tl_shutdown(struct ssl_st *ssl);
+/*
+ * Make the TLS library believe that it has sent close_notify. Then it writes to
+ * no BIO any more until SSL_clear(). This is used only if we cannot shut down
+ * the socket, because SSL_shutdown() then waits for the peer's close_notify.
+ */
+void tl_pretend_shutdown(struct ssl_st *ssl);
 /* Schedule a KeyUpdate with update_not_requested: 0, -EBUSY. */
 int tl_key_update(struct ssl_st *ssl);
 void tl_no_renegotiation(struct ssl_st *ssl);

@@ -206,6 +206,11 @@ bool tl_quiet_shutdown(const SSL *ssl)
 	return SSL_get_quiet_shutdown(ssl);
 }
 
+void tl_pretend_shutdown(SSL *ssl)
+{
+	SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_SENT_SHUTDOWN);
+}
+
 int tl_write_fd(const SSL *ssl)
 {
 	return SSL_get_wfd(ssl);
