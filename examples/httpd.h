@@ -87,8 +87,8 @@ int request_error_status(const struct request *r);
 int request_check(const struct request *r);
 /*
  * Write the path of the target to `out`: percent-decoded, without "." and "..",
- * relative to the root directory; "./" is the root. Returns 0 or the status code
- * of an error.
+ * relative to the root directory; "./" is the root. Returns 0 or the status
+ * code of an error.
  */
 int request_path(const struct request *r, char *out, size_t cap);
 /* Value of a header; .at is NULL if the header is absent or occurs twice. */
@@ -184,7 +184,9 @@ struct conn {
 	/* members of the event loop */
 	TAILQ_ENTRY(conn) all_entry;
 	TAILQ_ENTRY(conn) retry_entry;
+	TAILQ_ENTRY(conn) waiting_entry;
 	bool has_retry;		/* is in the list of retries */
+	uint64_t listed_since;	/* in the list of waiting ones; 0: not in it */
 	uint64_t retry_at;	/* when the loop calls conn_step() again */
 	uint32_t watched_events;	/* the events in the epoll set */
 	int fd;
@@ -192,6 +194,11 @@ struct conn {
 	uint32_t events;	/* EPOLLIN, EPOLLOUT or 0 */
 	int delay_ms;		/* -1: wait for events only; 0: next round */
 	uint64_t deadline;	/* see conn_timeout() */
+	/*
+	 * The server waits for the peer since then; 0: a response is in
+	 * progress. Set by conn_step().
+	 */
+	uint64_t waiting_since;
 	/* members of the connection */
 	const struct config *config;
 	SSL *ssl;
@@ -199,6 +206,7 @@ struct conn {
 	bool stopping;		/* the server stops: read no more requests */
 	bool reset;		/* conn_free() sends a TCP reset */
 	int queued_before;	/* TCP send queue when the deadline was set */
+	uint64_t linger_end;	/* the state LINGER ends then */
 	struct request request;
 	struct response response;
 	struct tlssf_job job;
@@ -224,6 +232,13 @@ bool conn_step(struct conn *c);
 bool conn_timeout(struct conn *c);
 /* The server stops: finish the request in progress, accept no other. */
 bool conn_stop(struct conn *c);
+/*
+ * May the server close this connection, to accept another one? Not while a
+ * response is in progress or on its way, or a request has arrived.
+ */
+bool conn_may_give_way(struct conn *c);
+/* End a connection that may give way; the caller has to call conn_free(). */
+void conn_give_way(struct conn *c);
 /* Abort the connection; log `why` if a response was being sent. */
 void conn_fail(struct conn *c, const char *why);
 void conn_free(struct conn *c);

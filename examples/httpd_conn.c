@@ -27,6 +27,7 @@
 
 #define LOG_REQUEST_MAX	256	/* bytes of a request line in the log */
 #define DISCARD_MAX	16	/* reads in one step of the state LINGER */
+#define LINGER_CHECK_MS	250	/* interval between looks at the send queue */
 
 enum step { STEP_NEXT, STEP_WAIT, STEP_CLOSE };
 
@@ -63,7 +64,11 @@ static enum step wait_for(struct conn *c, uint32_t events, int delay_ms)
 static enum step enter_state(struct conn *c, enum conn_state state,
 			     unsigned int ms)
 {
+	bool waiting = state == CONN_HANDSHAKE || state == CONN_READ ||
+		       state == CONN_LINGER;
+
 	c->state = state;
+	c->waiting_since = waiting ? now_ms() : 0;
 	set_deadline(c, ms);
 	return STEP_NEXT;
 }
@@ -233,7 +238,7 @@ static enum step do_read(struct conn *c)
 			return wait_ssl(c, n);
 		/* one time-out per request: a slow sender cannot extend it */
 		if (c->in_len == 0)
-			set_deadline(c, c->config->timeout_ms);
+			enter_state(c, CONN_READ, c->config->timeout_ms);
 		c->in_len += (size_t)n;
 	}
 }
@@ -301,8 +306,10 @@ static enum step do_shutdown(struct conn *c)
 	if (r != 0)
 		return wait_tlssf(c, r, false);
 	shutdown(c->fd, SHUT_WR);
-	return enter_state(c, CONN_LINGER, tcp_queued(c) > 0 ?
-			   c->config->timeout_ms : LINGER_MS);
+	enter_state(c, CONN_LINGER, LINGER_CHECK_MS);
+	c->linger_end = now_ms() + (c->queued_before > 0 ?
+				    c->config->timeout_ms : LINGER_MS);
+	return STEP_NEXT;
 }
 
 /*
@@ -388,6 +395,21 @@ static bool still_draining(struct conn *c)
 	return true;
 }
 
+/*
+ * The peer has LINGER_MS to close after it has acknowledged everything. Before
+ * that, it may be slow, as in still_draining().
+ */
+static bool still_lingering(struct conn *c)
+{
+	int queued_before = c->queued_before;
+
+	set_deadline(c, LINGER_CHECK_MS);
+	if (c->queued_before != queued_before)
+		c->linger_end = now_ms() + (c->queued_before > 0 ?
+					    c->config->timeout_ms : LINGER_MS);
+	return now_ms() < c->linger_end;
+}
+
 bool conn_timeout(struct conn *c)
 {
 	switch (c->state) {
@@ -404,7 +426,7 @@ bool conn_timeout(struct conn *c)
 		conn_fail(c, "timeout");
 		return false;
 	case CONN_LINGER:
-		return tcp_queued(c) > 0 && still_draining(c);
+		return still_lingering(c);
 	default:
 		c->reset = true;
 		return false;
@@ -421,6 +443,41 @@ bool conn_stop(struct conn *c)
 		return conn_step(c);
 	}
 	return true;
+}
+
+/* Bytes that have arrived and not been read. */
+static bool has_unread_input(const struct conn *c)
+{
+	int n = 0;
+
+	return SSL_has_pending(c->ssl) ||
+	       (ioctl(c->fd, SIOCINQ, &n) == 0 && n > 0);
+}
+
+bool conn_may_give_way(struct conn *c)
+{
+	switch (c->state) {
+	case CONN_HANDSHAKE:
+		return true;
+	case CONN_READ:
+		/* the input buffer has a whole request: delay_ms is 0 */
+		if (c->delay_ms >= 0 ||
+		    (c->in_len == 0 && has_unread_input(c)))
+			return false;
+		/* the end of the last response may be queued */
+		return tlssf_flush(c->ssl) == 0 && tcp_queued(c) == 0;
+	case CONN_LINGER:
+		return tcp_queued(c) == 0;
+	default:
+		return false;
+	}
+}
+
+void conn_give_way(struct conn *c)
+{
+	if (c->state == CONN_READ)
+		tlssf_shutdown(c->ssl);
+	c->reset = c->state == CONN_HANDSHAKE;
 }
 
 struct conn *conn_new(SSL_CTX *ctx, const struct config *config, int fd,

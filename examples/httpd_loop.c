@@ -19,6 +19,8 @@
 #define EVENTS_MAX	64
 #define ACCEPTS_MAX	64	/* in one round */
 #define DEADLINE_CHECK_MS 500	/* interval between checks of all deadlines */
+#define ACCEPT_PAUSE_MS	500	/* when no connection can be accepted */
+#define PATIENCE_MS	150	/* see patience() */
 
 TAILQ_HEAD(conn_list, conn);
 
@@ -29,8 +31,11 @@ struct loop {
 	uint64_t next_deadline_check;
 	struct conn_list conns;
 	struct conn_list retries;	/* wait for their retry_at */
+	struct conn_list waiting;	/* by listed_since, see list_waiting() */
 	unsigned int count;
 	bool accepting;
+	bool listener_ready;
+	uint64_t resume_at;		/* if not accepting: when to accept */
 	bool stopping;
 	uint64_t grace_end;
 };
@@ -116,9 +121,33 @@ static void cancel_retry(struct loop *l, struct conn *c)
 	c->has_retry = false;
 }
 
+/* When nobody can be accepted. A connection that ends is a reason to retry. */
+static void pause_accepting(struct loop *l, uint64_t until)
+{
+	set_accepting(l, false);
+	l->resume_at = until;
+}
+
+/*
+ * Keep the list of the connections that wait for their peers up to date: the
+ * one that waits longest is first.
+ */
+static void list_waiting(struct loop *l, struct conn *c, uint64_t since)
+{
+	if (c->listed_since == since)
+		return;
+	if (c->listed_since)
+		TAILQ_REMOVE(&l->waiting, c, waiting_entry);
+	if (since)
+		TAILQ_INSERT_TAIL(&l->waiting, c, waiting_entry);
+	c->listed_since = since;
+}
+
 static void close_conn(struct loop *l, struct conn *c)
 {
 	cancel_retry(l, c);
+	list_waiting(l, c, 0);
+	l->resume_at = 0;
 	TAILQ_REMOVE(&l->conns, c, all_entry);
 	l->count--;
 	conn_free(c);		/* close() removes it from the epoll set */
@@ -138,6 +167,7 @@ static void apply_step_result(struct loop *l, struct conn *c, bool alive)
 		return;
 	}
 	c->watched_events = c->events;
+	list_waiting(l, c, c->waiting_since);
 	cancel_retry(l, c);
 	if (c->delay_ms >= 0) {
 		c->retry_at = now_ms() + (uint64_t)c->delay_ms;
@@ -192,33 +222,88 @@ static void add_conn(struct loop *l, int fd, const char *peer)
 		return;
 	}
 	c->watched_events = c->events;
+	list_waiting(l, c, c->waiting_since);
 	TAILQ_INSERT_TAIL(&l->conns, c, all_entry);
 	l->count++;
 }
 
+/* Connections that the kernel has accepted and we have not. */
+static unsigned int clients_queued(const struct loop *l)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	/* of a listening socket, this is the length of its queue */
+	getsockopt(l->args->listener, IPPROTO_TCP, TCP_INFO, &info, &len);
+	return info.tcpi_unacked;
+}
+
+/*
+ * For how many milliseconds the server waits for a peer before the connection
+ * may give way to a new one. The more clients are queued, the less, so that
+ * the last of them waits for less than a second, and so that the clients of a
+ * short queue have time for their handshakes and requests.
+ */
+static uint64_t patience(const struct loop *l)
+{
+	uint64_t max = l->args->config->conns_max;
+
+	return PATIENCE_MS * max / (max + clients_queued(l)) + 1;
+}
+
+/*
+ * There is no room for a new connection. Returns the one that has waited for
+ * its peer longest, or NULL if none has waited long enough.
+ */
+static struct conn *conn_to_replace(struct loop *l)
+{
+	const uint64_t ms = patience(l);
+	struct conn *c;
+
+	while ((c = TAILQ_FIRST(&l->waiting))) {
+		if (c->listed_since + ms > l->now) {
+			pause_accepting(l, c->listed_since + ms);
+			return NULL;
+		}
+		if (conn_may_give_way(c))
+			return c;
+		/* not idle yet: its time begins now */
+		c->waiting_since = l->now;
+		list_waiting(l, c, c->waiting_since);
+	}
+	pause_accepting(l, l->now + ACCEPT_PAUSE_MS);
+	return NULL;
+}
+
 static void accept_conns(struct loop *l)
 {
-	for (int i = 0; i < ACCEPTS_MAX && has_room(l); i++) {
+	for (int i = 0; i < ACCEPTS_MAX; i++) {
+		struct conn *old = has_room(l) ? NULL : conn_to_replace(l);
 		struct sockaddr_storage sa = { 0 };
 		socklen_t len = sizeof(sa);
 		char peer[80];
-		int fd = accept4(l->args->listener, (struct sockaddr *)&sa,
-				 &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
 
+		if (!old && !has_room(l))
+			return;
+		fd = accept4(l->args->listener, (struct sockaddr *)&sa, &len,
+			     SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE ||
 			       errno == ENOBUFS || errno == ENOMEM)) {
-			/* pause: check_deadlines() resumes accepting */
-			set_accepting(l, false);
+			pause_accepting(l, l->now + ACCEPT_PAUSE_MS);
 			return;
 		}
 		if (fd < 0)
 			continue;	/* only this connection failed */
+		if (old) {
+			conn_give_way(old);
+			close_conn(l, old);
+		}
 		peer_name(&sa, len, peer, sizeof(peer));
 		add_conn(l, fd, peer);
 	}
-	set_accepting(l, has_room(l));
 }
 
 /* ---- time ---- */
@@ -248,8 +333,6 @@ static void check_deadlines(struct loop *l)
 			apply_step_result(l, c, conn_timeout(c));
 	}
 	l->next_deadline_check = l->now + DEADLINE_CHECK_MS;
-	if (!l->stopping)
-		set_accepting(l, has_room(l));
 }
 
 static int sleep_time(const struct loop *l)
@@ -261,6 +344,8 @@ static int sleep_time(const struct loop *l)
 	TAILQ_FOREACH(c, &l->retries, retry_entry)
 		if (c->retry_at < until)
 			until = c->retry_at;
+	if (!l->accepting && !l->stopping && l->resume_at < until)
+		until = l->resume_at;
 	return until > now ? (int)(until - now) : 0;
 }
 
@@ -296,7 +381,7 @@ static void close_all_conns(struct loop *l)
 static void dispatch(struct loop *l, const struct epoll_event *ev)
 {
 	if (ev->data.ptr == &l->args->listener)
-		accept_conns(l);
+		l->listener_ready = true;
 	else if (ev->data.ptr != &l->args->stop_fd)
 		handle_conn_event(l, ev->data.ptr, ev->events);
 }
@@ -320,12 +405,17 @@ static int run_loop(struct loop *l)
 		if (n < 0 && errno != EINTR)
 			return -1;
 		l->now = now_ms();
+		l->listener_ready = false;
 		for (int i = 0; i < n; i++)
 			dispatch(l, &evs[i]);
 		run_due_retries(l);
-		/* after dispatch(): this may free connections in evs */
+		/* after dispatch(): these may free connections in evs */
+		if (l->listener_ready)
+			accept_conns(l);
 		if (stop_requested(l, evs, n))
 			start_stopping(l);
+		if (!l->accepting && !l->stopping && l->now >= l->resume_at)
+			set_accepting(l, true);
 		if (l->now >= l->next_deadline_check)
 			check_deadlines(l);
 	}
@@ -339,6 +429,7 @@ int loop_run(const struct loop_args *args)
 
 	TAILQ_INIT(&l.conns);
 	TAILQ_INIT(&l.retries);
+	TAILQ_INIT(&l.waiting);
 	l.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l.epoll >= 0 &&
 	    epoll_update(&l, EPOLL_CTL_ADD, args->listener, EPOLLIN,

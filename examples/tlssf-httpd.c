@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define WORKERS_MAX	64
+#define FDS_OF_PROCESS	16	/* descriptors */
+#define FDS_OF_WORKER	8
 
 /* ---- options ---- */
 
@@ -35,7 +37,7 @@ static const char usage[] =
 "  --method NAME     auto, ssl_sendfile, ktls or userspace (auto)\n"
 "  --workers N       threads, each with an event loop (1)\n"
 "  --timeout N       seconds until an inactive peer is disconnected (30)\n"
-"  --connections N   maximum at a time; further clients wait (1024)\n"
+"  --connections N   maximum at a time; beyond it, idle ones give way (1024)\n"
 "  --no-listing      respond 403 for directories without index.html\n"
 "  --help            print this and exit\n"
 "  --version         print the version and exit\n";
@@ -127,7 +129,6 @@ static void parse_options(struct config *conf, int argc, char **argv)
 		fputs(usage, stderr);
 		exit(2);
 	}
-	conf->conns_max = (conf->conns_max - 1) / conf->workers + 1;
 }
 
 /* ---- what is printed at start ---- */
@@ -309,15 +310,40 @@ static void prepare_signals(sigset_t *signals)
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-/* A connection needs a socket and a file; the default limit is often 1024. */
-static void raise_fd_limit(void)
+/*
+ * Raise the limit of descriptors as far as possible; the default is often 1024.
+ * Returns it.
+ */
+static rlim_t raise_fd_limit(void)
 {
 	struct rlimit lim;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return RLIM_INFINITY;
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+	getrlimit(RLIMIT_NOFILE, &lim);
+	return lim.rlim_cur;
+}
+
+/*
+ * A connection needs a socket and a file. The process needs a few descriptors
+ * more; a worker needs a listener, an epoll set, and some to open a file.
+ */
+static void limit_connections(struct config *conf)
+{
+	const rlim_t fds = raise_fd_limit();
+	const rlim_t own = FDS_OF_PROCESS + FDS_OF_WORKER * conf->workers;
+	const rlim_t most = fds > own + 2 ? (fds - own) / 2 : 1;
+
+	if (fds != RLIM_INFINITY && conf->conns_max > most) {
+		fprintf(stderr, "--connections: %llu instead of %u, because "
+			"RLIMIT_NOFILE is %llu\n", (unsigned long long)most,
+			conf->conns_max, (unsigned long long)fds);
+		conf->conns_max = (unsigned int)most;
 	}
+	/* from here on, per worker */
+	conf->conns_max = (conf->conns_max - 1) / conf->workers + 1;
 }
 
 int main(int argc, char **argv)
@@ -334,7 +360,7 @@ int main(int argc, char **argv)
 	parse_options(&conf, argc, argv);
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	prepare_signals(&signals);
-	raise_fd_limit();
+	limit_connections(&conf);
 	conf.root_fd = open(conf.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (conf.root_fd < 0)
 		perror(conf.root);

@@ -50,22 +50,135 @@ case_h2load_keep_alive()
 	grep -q "($((n * 1000))) data" "$work/out"
 }
 
-# A connection above the limit waits; it is not refused.
+# begin_download PATH: sets pipe and pid. The download is in flight until
+# end_download: the client writes to a pipe that nobody reads.
+begin_download()
+{
+	rm -f "$work/pipe.$1" "$work/got.$1"
+	mkfifo "$work/pipe.$1"
+	ln -f "$root/mid" "$root/$1"
+	get "$url$1" >"$work/pipe.$1" &
+	pid=$!
+	exec {pipe}<"$work/pipe.$1"
+	dd bs=1 count=1 status=none <&"$pipe" >"$work/got.$1" &&
+	is 'the first byte' 1 "$(stat -c %s "$work/got.$1")"
+}
+
+# end_download PATH PIPE PID: read the rest; all of the file must arrive.
+end_download()
+{
+	local fd=$2
+
+	cat <&"$fd" >>"$work/got.$1"
+	exec {fd}<&-
+	wait "$3" && cmp "$work/got.$1" "$root/mid"
+}
+
+# A connection above the limit waits while responses are in flight.
 crowd()
 {
-	local s1 s2 pid
+	local pipe pid pipe1 pid1 third
 
-	exec {s1}<>"/dev/tcp/127.0.0.1/$port" &&
-	exec {s2}<>"/dev/tcp/127.0.0.1/$port" || return 1
-	get -o "$work/out" "${url}f16385" {s1}>&- {s2}>&- &
-	pid=$!
+	begin_download crowd1 && pipe1=$pipe pid1=$pid &&
+	begin_download crowd2 || return 1
+	get -o "$work/out" "${url}f16385" &
+	third=$!
 	sleep 1
 	! grep -q f16385 "$log" || fail 'a third one was served' || return 1
-	exec {s1}>&- {s2}>&-
-	wait "$pid" && cmp "$work/out" "$root/f16385"
+	end_download crowd1 "$pipe1" "$pid1" &&
+	wait "$third" && cmp "$work/out" "$root/f16385" &&
+	end_download crowd2 "$pipe" "$pid"
 }
 
 case_connection_limit() { with_server '--connections 2' crowd; }
+
+# A new client is served while others hold connections without a request. Their
+# time-outs do not help: these last an hour.
+waiting_ones_give_way()
+{
+	local pipe pid holder r=0
+
+	begin_download flight || return 1
+	"$client" hold "$port" "$1" "$2" >"$work/held" 2>&1 &
+	holder=$!
+	wait_for grep -q "^holding $2" "$work/held" &&
+	same "$root/f16385" "${url}f16385" &&
+	same "$root/f200000" "${url}f200000" &&
+	kill -0 "$holder" || r=1
+	end_download flight "$pipe" "$pid" || r=1
+	kill "$holder"
+	wait "$holder" || true
+	cat "$work/held"
+	return "$r"
+}
+
+# gives_way KIND COUNT
+gives_way()
+{
+	local n=$2
+
+	need_client || return
+	[ "$quick" = 0 ] || n=300
+	[ "$(ulimit -Hn)" -ge $((n + 100)) ] ||
+		skip "only $(ulimit -Hn) descriptors" || return
+	with_server '--timeout 3600 --connections 100' \
+		waiting_ones_give_way "$1" "$n" && why="$n connections"
+}
+
+case_half_open_connections_give_way() { gives_way silent 2000; }
+case_unfinished_handshakes_give_way() { gives_way handshake 2000; }
+case_idle_connections_give_way() { gives_way idle 300; }
+case_unfinished_requests_give_way() { gives_way half 300; }
+case_lingering_connections_give_way() { gives_way linger 300; }
+case_keep_alive_connections_give_way() { gives_way keep 300; }
+
+# The client has read a whole response, and does not close: the server does,
+# although the time-out for slow peers is an hour.
+case_lingering_ends()
+{
+	need_client || return
+	with_server '--timeout 3600' timeout "$limit" "$client" linger "$port" \
+		/mid
+}
+
+# The limit of descriptors limits the connections: then no file lacks one.
+few_descriptors()
+{
+	local holder r=0
+
+	why=$(grep '^--connections: ' "$log.err") &&
+	is limit '--connections: 20 instead of 1024, because RLIMIT_NOFILE is 64' \
+		"$why" || return 1
+	"$client" hold "$port" silent 100 >"$work/held" 2>&1 &
+	holder=$!
+	# fewer downloads than connections, so that none gives way to another
+	wait_for grep -q '^holding 100' "$work/held" &&
+	quick=1 parallel || r=1
+	kill "$holder"
+	wait "$holder" || true
+	return "$r"
+}
+
+case_descriptor_limit()
+{
+	local r=0
+
+	need_client || return
+	command -v prlimit >/dev/null || skip 'no prlimit here' || return
+	prefix=(prlimit --nofile=32:64)
+	with_server '' few_descriptors || r=1
+	prefix=(prlimit --nofile=64:4096)
+	with_server '--connections 2000' limit_is_raised || r=1
+	prefix=()
+	return "$r"
+}
+
+limit_is_raised()
+{
+	is limit 4096 "$(awk '/^Max open files/ { print $4 }' \
+		"/proc/$server/limits")" &&
+	! grep '^--connections' "$log.err"
+}
 
 # 16 MiB at 4 MiB/s
 case_slow_client()

@@ -310,13 +310,12 @@ static int cmd_linger(char **arg)
 {
 	/* small, so that the response is in TCP's queue when the server ends */
 	SSL *ssl = tls_connect(4096);
-	int s = SSL_get_fd(ssl);
 
 	request(ssl, arg[0]);
 	if (answer_size(ssl) == 0)
 		errx(1, "no response");
 	for (int i = 0; i < HANG_S * 10; i++) {
-		if (send(s, "x", 1, 0) < 0) {
+		if (SSL_write(ssl, "x", 1) <= 0) {
 			tls_close(ssl);
 			return 0;
 		}
@@ -339,6 +338,8 @@ static void raise_fd_limit(void)
 
 static void hold_one(const char *kind)
 {
+	static const char keep[] = "GET /f1 HTTP/1.1\r\nHost: x\r\n\r\n";
+	char buf[4096];
 	SSL *ssl;
 
 	if (strcmp(kind, "silent") == 0) {
@@ -351,9 +352,14 @@ static void hold_one(const char *kind)
 		ssl = tls_connect(0);
 		if (strcmp(kind, "half") == 0)	/* of a request */
 			send_all(ssl, "GET / HTTP/1.1\r\nHos", 19);
-		if (strcmp(kind, "read") == 0) {
+		if (strcmp(kind, "linger") == 0) {
 			request(ssl, "/f1");
 			if (answer_size(ssl) == 0)
+				errx(1, "no response");
+		}
+		if (strcmp(kind, "keep") == 0) {
+			send_all(ssl, keep, sizeof(keep) - 1);
+			if (SSL_read(ssl, buf, sizeof(buf)) <= 0)
 				errx(1, "no response");
 		}
 	}
@@ -361,7 +367,7 @@ static void hold_one(const char *kind)
 
 /*
  * KIND: silent, handshake (unfinished), idle (no request), half (a request),
- * read (a whole response, but not closed).
+ * keep (one response, then idle), linger (the last response, then not closed).
  */
 static int cmd_hold(char **arg)
 {
