@@ -6,6 +6,7 @@
  *   httpd_tls.c       TLS context, certificate
  *   httpd_loop.c      listening socket, epoll, timers; no TLS, no HTTP
  *   httpd_conn.c      one connection as a state machine: read this file first
+ *   httpd_log.c       writes the access log
  *   httpd_request.c   parses requests: syntax, headers, target
  *   httpd_response.c  builds responses: status, headers, jobs for libtlssf
  *   httpd_select.c    conditional requests and range requests
@@ -268,5 +269,10 @@ int loop_run(const struct loop_args *args);
 
 /* Returns NULL after an error message. */
 SSL_CTX *tls_context(const struct config *config);
+
+/* ---- httpd_log.c ---- */
+
+/* Write the line of a response; `error` is NULL if the response is complete. */
+void log_response(const struct conn *c, const char *error);
 
 #endif

@@ -13,10 +13,8 @@
 #include "httpd.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/sockios.h>
 #include <openssl/err.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,7 +23,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_REQUEST_MAX	256	/* bytes of a request line in the log */
 #define DISCARD_MAX	16	/* reads in one step of the state LINGER */
 #define LINGER_CHECK_MS	250	/* interval between looks at the send queue */
 
@@ -107,48 +104,7 @@ static enum step wait_tlssf(struct conn *c, int want, bool progress)
 	return wait_for(c, 0, progress ? 0 : (int)st.retry_ms);
 }
 
-/* ---- the access log ---- */
-
-/* Copy the request line; bytes that are unsafe in a log become "\xNN". */
-static void escape_request_line(const struct conn *c, char *out)
-{
-	const char *in = c->in, *end = c->in + c->in_len;
-
-	while (in < end && (*in == '\r' || *in == '\n'))
-		in++;
-	if (end - in > LOG_REQUEST_MAX)
-		end = in + LOG_REQUEST_MAX;
-	for (; in < end && *in != '\r' && *in != '\n'; in++) {
-		unsigned char b = (unsigned char)*in;
-
-		if (b < 0x20 || b > 0x7e || b == '"' || b == '\\')
-			out += sprintf(out, "\\x%02x", b);
-		else
-			*out++ = (char)b;
-	}
-	*out = '\0';
-}
-
-/* Write one line per response; `error` is NULL if the response is complete. */
-static void log_response(const struct conn *c, const char *error)
-{
-	struct tlssf_status st = { .size = sizeof(st) };
-	char line[LOG_REQUEST_MAX * 4 + 1], date[32];
-	uint64_t bytes = c->sent_before_job + c->job.done;
-	time_t now = time(NULL);
-	struct tm tm;
-
-	bytes -= bytes < c->response.head_len ? bytes : c->response.head_len;
-	escape_request_line(c, line);
-	gmtime_r(&now, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	tlssf_status(c->ssl, &st);
-	printf("%s %s \"%s\" %d %" PRIu64 " method=%s reason=%s tls=%s "
-	       "cipher=%s%s%s\n", c->peer, date, line, c->response.status, bytes,
-	       tlssf_method_name(st.method), tlssf_reason_name(st.reason),
-	       SSL_get_version(c->ssl), SSL_get_cipher_name(c->ssl),
-	       error ? " error=" : "", error ? error : "");
-}
+/* ---- failures ---- */
 
 /*
  * The response is incomplete, so send no close_notify: the peer must be able to
