@@ -21,7 +21,11 @@
 #define SIZE		(200 * KIB + 1)
 #define MAX_N		2000
 #define MAX_TRIES	100000
-#define MAX_ERRORS	10	/* one failed allocation makes one call fail */
+/*
+ * One failed allocation makes one call fail. After more errors than this, the
+ * connection counts as lost.
+ */
+#define MAX_ERRORS	10
 #define GUEST_STEP	13
 /* exit status: clean, and an allocation has failed */
 #define FIRED		42
@@ -30,7 +34,7 @@
 
 /* ---- malloc ---- */
 
-/* What dlsym() itself allocates before the real functions are known. */
+/* The memory that dlsym() itself gets before the real functions are known. */
 static _Alignas(16) char early[16384];
 static size_t early_used;
 static void *(*real_malloc)(size_t);
@@ -123,7 +127,7 @@ void free(void *p)
 static struct link l;
 static struct file file;
 static struct tlssf_job job;
-static bool lost;		/* the connection: a call has failed for good */
+static bool lost;		/* the connection cannot be used any more */
 static int errors;	/* failures after which the connection was usable */
 static bool queued;		/* libtlssf left an error in OpenSSL's queue */
 
@@ -206,7 +210,7 @@ static void repeat(int (*call)(SSL *))
 			return;
 }
 
-/* What the application does before the first tlssf_send(). */
+/* What the application sends before the first tlssf_send(). */
 enum first { NOTHING, KEY_UPDATE, SOME_TEXT };
 
 /* The bridge examines the connection before any tlssf call. */
@@ -363,7 +367,10 @@ static int run_init(int i, long n)
 	return finish(fired);
 }
 
-/* Each run in a child process: what is done once in a process can fail, too. */
+/*
+ * Make this run in a child process, so that what is done once in a process can
+ * fail in each run.
+ */
 static int in_child(int (*run_it)(int, long), int i, long n)
 {
 	int status;
@@ -419,7 +426,7 @@ START_TEST(connection)
 }
 END_TEST
 
-START_TEST(key_first)	/* of TLS 1.3: every second way */
+START_TEST(key_first)	/* only the ways with TLS 1.3: every second one */
 {
 	try_way(run_key_first, 2 * (2 * _i + 1), __func__);
 }

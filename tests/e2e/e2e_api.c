@@ -36,7 +36,7 @@ void api_own_file(void)
 	file_make(&api_file, base.size);
 }
 
-/* These bytes arrive, and then close_notify. */
+/* Check that some more bytes arrive, and then close_notify. */
 void api_still_works(void)
 {
 	write_all(&api, "still here", 10);
@@ -183,7 +183,10 @@ START_TEST(sigpipe_not_ignored)
 }
 END_TEST
 
-/* A method that the application has named is never replaced by another one. */
+/*
+ * Check that a send fails for `reason`: a method that the application has named
+ * is never replaced by another one.
+ */
 static void impossible(struct link_conf *conf, int reason)
 {
 	struct tlssf_status st;

@@ -119,7 +119,8 @@ static void wire_shutdown(void)
 }
 
 /*
- * Odd loops: a BIO pair that holds 512 bytes, so that every call has to wait.
+ * The BIO below is memory, or in odd loops a BIO pair that holds 512 bytes, so
+ * that every call has to wait.
  */
 START_TEST(memory)
 {
@@ -230,8 +231,8 @@ static int yes_create(BIO *bio)
 }
 
 /*
- * It claims that the kernel encrypts what is written. OpenSSL before 3.2
- * believes this at every write and would send plaintext.
+ * This BIO claims that the kernel encrypts what is written. OpenSSL before 3.2
+ * believes it at every write and would send plaintext.
  */
 START_TEST(yes_to_everything)
 {
@@ -274,7 +275,7 @@ static long little_ctrl(BIO *bio, int cmd, long num, void *ptr)
 
 /*
  * A short write of the BIO is no reason to return early on a blocking socket.
- * Odd loops: with tlssf_ctx_init().
+ * In odd loops tlssf_ctx_init() was called.
  */
 START_TEST(takes_little)
 {

@@ -52,7 +52,8 @@ START_TEST(null_and_sizes)
 	refused(tlssf_status(api.ssl, &st));
 	errno = ENOMEM;
 	ck_assert_str_eq(tlssf_strerror(NULL), strerror(ENOMEM));
-	errno = ELIBBAD;	/* strerror() has this text for ELIBBAD */
+	/* for ELIBBAD, tlssf_strerror() has a text of its own */
+	errno = ELIBBAD;
 	ck_assert_str_eq(tlssf_strerror(NULL),
 			 tlssf_reason_text(TLSSF_REASON_WRONG_LIBRARY));
 	api_still_works();
@@ -195,9 +196,7 @@ START_TEST(bad_ranges)
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, size, 1), 0);
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, size + 1, SIZE_MAX), 0);
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, INT64_MAX, SIZE_MAX), 0);
-	/*
-	 * the range is cut at the end of the file, even if off + len overflows
-	 */
+	/* a send ends at the end of the file, even if off + len overflows */
 	expect_file(&api, &api_file, api_file.size - 2000, 2000);
 	ck_assert_int_eq(tlssf_send(api.ssl, fd, size - 2000, SIZE_MAX), 2000);
 	expect_file(&api, &api_file, api_file.size - 7, 7);

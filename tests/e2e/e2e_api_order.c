@@ -164,8 +164,8 @@ static void write_until_want(const unsigned char *buf, size_t len)
 }
 
 /*
- * Odd loops: after a tlssf_send(); even loops: the first tlssf call comes
- * later.
+ * In odd loops the unfinished SSL_write() follows a tlssf_send(); in even loops
+ * the first tlssf call comes after it.
  */
 START_TEST(pending_write)
 {
@@ -201,7 +201,7 @@ START_TEST(other_offset_after_want)
 }
 END_TEST
 
-/* The stream is the file's first `all` bytes with "WRITE" at `place`. */
+/* Returns whether the stream is `all` bytes of the file, "WRITE" at `place`. */
 static bool matches(uint64_t place, uint64_t all, const unsigned char *sha)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
@@ -217,9 +217,9 @@ static bool matches(uint64_t place, uint64_t all, const unsigned char *sha)
 }
 
 /*
- * What was encrypted before the SSL_write() leaves before it, everything else
- * after it. Only the peer sees where that is: not before the bytes that were
- * reported, and at the end of a record.
+ * Bytes that were encrypted before the SSL_write() leave before it, and all
+ * others leave after it. Only the peer sees where the SSL_write() is in the
+ * stream: after all bytes that were reported, and at the end of a record.
  */
 START_TEST(write_after_want)
 {
@@ -391,7 +391,7 @@ START_TEST(library_modes)
 
 	if (!open_stalled(_i / N_MODES, true, __func__))
 		return;
-	if (mode == SSL_MODE_AUTO_RETRY) /* OpenSSL sets this mode by default */
+	if (mode == SSL_MODE_AUTO_RETRY) /* set by default: test without it */
 		SSL_clear_mode(api.ssl, mode);
 	else
 		SSL_set_mode(api.ssl, mode);

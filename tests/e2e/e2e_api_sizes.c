@@ -26,8 +26,8 @@ static void take(SSL_CTX *ctx, const struct tlssf_options *o, bool good)
 }
 
 /*
- * From an earlier version: the library does not read behind the end of the
- * struct.
+ * The program has the shorter struct of an earlier version. The library does
+ * not read behind its end.
  */
 START_TEST(shorter_options)
 {
@@ -48,7 +48,8 @@ START_TEST(shorter_options)
 END_TEST
 
 /*
- * From a later version: an option that this library does not know is refused.
+ * The program has the longer struct of a later version. The library refuses an
+ * option that it does not know.
  */
 START_TEST(longer_options)
 {

@@ -21,9 +21,9 @@ static const int sndbufs[] = { 8192, 32768, 65536, 0 };
 #define RCVBUF		16384
 #define MAX_UNREPORTED	(65536 + 16384)	/* encrypted, and not reported yet */
 #define STALL_US	100000	/* the peer starts to read after that */
-/* turns of a loop without a wait: more is busy waiting */
+/* A loop that makes more turns without a wait is busy waiting. */
 #define MAX_TURNS	2000
-#define MAX_CALLS	500	/* system calls, and some more for each wait */
+#define MAX_CALLS	500	/* system calls, besides some for each wait */
 #define CALLS_PER_WAIT	16
 
 static struct link l;
@@ -46,7 +46,7 @@ struct loop {
 	int ep;
 	bool edge;
 	unsigned int turns;	/* turns that did not really wait */
-	unsigned int waits;	/* turns that did */
+	unsigned int waits;	/* turns that did really wait */
 };
 
 static void loop_open(struct loop *loop, bool edge)
@@ -168,7 +168,7 @@ static void start_slow_reader(void)
 	ck_assert_int_eq(peer_send(&l.peer, &c), 0);
 }
 
-/* Each size with a level and an edge trigger; in a guest with one of them. */
+/* Returns the cases of a way: each size, level and edge (a guest: only one). */
 static int cases(void)
 {
 	return in_guest() && !full_run() ? N_SNDBUFS : 2 * N_SNDBUFS;
@@ -316,7 +316,7 @@ START_TEST(blocking_timeout)
 		return;
 	setsockopt(l.fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	/*
-	 * until no byte moves any more: the receive window opens in small steps
+	 * Send until no byte moves any more: the receive window opens in steps.
 	 */
 	for (int i = 0; i < 20; i++) {
 		n = tlssf_send(l.ssl, file.fd, (off_t)reported,
@@ -374,8 +374,8 @@ START_TEST(quiet)
 END_TEST
 
 /*
- * The peer resets the connection while we wait: this is reported, and ends the
- * wait.
+ * The peer resets the connection while we wait. The wait ends, and the reset is
+ * reported.
  */
 START_TEST(reset_while_waiting)
 {
@@ -433,8 +433,8 @@ END_TEST
 
 /*
  * The negative control: without libtlssf the kernel discards the last records.
- * So far every kernel does. If this fails, tlssf_flush() may not be needed
- * there any more.
+ * So far every kernel does. If this test fails on a new kernel, tlssf_flush()
+ * may not be needed any more.
  */
 static bool loses_tail(int way, int sndbuf)
 {

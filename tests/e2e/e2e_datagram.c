@@ -14,7 +14,10 @@
 
 #define TURNS		1000
 
-/* With tlssf_ctx_init(), and the certificate of all servers here. */
+/*
+ * Returns an SSL_CTX prepared by tlssf_ctx_init(), with the certificate that
+ * all servers of this file use.
+ */
 static SSL_CTX *prepared(const SSL_METHOD *method)
 {
 	SSL_CTX *from = plain_ctx(true), *ctx = SSL_CTX_new(method);
@@ -153,7 +156,7 @@ static SSL *quic_client(const struct sockaddr_in *to)
 	return ssl;
 }
 
-/* Five bytes arrive completely. */
+/* Returns whether five bytes arrive completely. */
 static bool goes_through(SSL *client, SSL *listening)
 {
 	SSL *server = NULL;

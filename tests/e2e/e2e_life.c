@@ -78,15 +78,15 @@ START_TEST(free_at_once)
 	struct tlssf_status st;
 
 	link_open(&life, &conf);
-	get_status(&life, &st);		/* makes the state of the SSL */
+	get_status(&life, &st);		/* this call attaches our state */
 	ck_assert_int_eq(st.method, TLSSF_METHOD_AUTO);
 	link_close(&life);
 }
 END_TEST
 
 /*
- * Even loops: the socket is full; odd loops: idle. The peer sees no
- * close_notify.
+ * SSL_free() while the socket is full (even loops) or idle (odd loops). The
+ * peer sees no close_notify.
  */
 START_TEST(free_after_send)
 {
@@ -167,7 +167,10 @@ static void reuse(struct link *from, struct link *to, int way)
 	link_handshake(to);
 }
 
-/* The first connection has ended cleanly, has failed, or its socket is full. */
+/*
+ * SSL_clear() after the first connection has ended cleanly or has failed, or
+ * while its socket is full.
+ */
 START_TEST(clear_and_reuse)
 {
 	unsigned int turns = 0;
@@ -209,7 +212,7 @@ START_TEST(bio_replaced)
 	} else if (_i % 3 == 1) {
 		wbio = BIO_new_socket(life.fd, BIO_NOCLOSE);
 		SSL_set_bio(life.ssl, wbio, wbio);
-	} else {	/* our bridge is removed */
+	} else {	/* this removes our bridge */
 		ck_assert_int_eq(BIO_up_ref(below), 1);
 		SSL_set0_wbio(life.ssl, below);
 	}
@@ -218,8 +221,8 @@ START_TEST(bio_replaced)
 END_TEST
 
 /*
- * The same with encrypted bytes in the bridge. They are lost with it, so the
- * stream must end there: with an error, and without close_notify.
+ * BIOs are replaced while the bridge has encrypted bytes. These are lost, so
+ * the stream must end there, with an error and without close_notify.
  */
 START_TEST(bio_replaced_when_full)
 {
@@ -259,7 +262,7 @@ static void push(SSL *ssl, BIO *top)
 	SSL_set0_wbio(ssl, BIO_push(top, below));
 }
 
-/* A buffering BIO above the bridge: the bytes in it leave first. */
+/* Bytes in a buffering BIO above the bridge leave before those of a send. */
 START_TEST(buffer_above)
 {
 	struct link_conf conf = { .nonblocking = _i % 2 };
@@ -371,7 +374,7 @@ static int on_name(SSL *ssl, int *alert, void *other)
 }
 
 /*
- * A virtual host: the servername callback gives the SSL another SSL_CTX.
+ * The servername callback of a virtual host gives the SSL another SSL_CTX.
  */
 START_TEST(other_ctx_by_name)
 {
@@ -407,8 +410,8 @@ int main(void)
 #endif
 	add_ways(tc, clear_and_reuse, 3);
 	/*
-	 * elsewhere the kernel has the keys, and no change of BIOs can undo
-	 * that
+	 * With the other ways the kernel has the keys, and no change of BIOs
+	 * can undo that.
 	 */
 	tcase_add_loop_test(tc, bio_replaced, 0, 3 * 2);
 	tcase_add_loop_test(tc, bio_replaced_when_full, 0, 2);

@@ -8,7 +8,7 @@
 extern struct link life;	/* zeroed before and closed after each test */
 extern struct file life_file;	/* 4 MiB, shared by all tests */
 
-/* These bytes arrive, and then close_notify. */
+/* Check that some more bytes arrive, and then close_notify. */
 void life_ends_well(struct link *l);
 /* Send until the socket is full. */
 void life_fill(struct link *l);

@@ -48,7 +48,7 @@ static void run_child(int (*child)(void))
 	ck_assert_int_eq(WEXITSTATUS(status), 0);
 }
 
-/* Odd loops: the socket is full. */
+/* A fork() while the connection is idle, or in odd loops the socket is full. */
 START_TEST(forked)
 {
 	struct link_conf conf = { 0 };
@@ -205,7 +205,10 @@ START_TEST(dlclose_while_alive)
 }
 END_TEST
 
-/* An SSL_CTX of another libssl than the one that libtlssf is linked with. */
+/*
+ * An SSL_CTX of another libssl than the one that libtlssf is linked with is
+ * refused.
+ */
 START_TEST(second_libssl)
 {
 	void *copy = open_copy((void *)(uintptr_t)SSL_CTX_new);

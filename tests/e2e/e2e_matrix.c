@@ -6,9 +6,9 @@
  * guest (TLSSF_GUEST) is slow and skips most of the large ones unless
  * TLSSF_FULL is set, see wanted().
  *
- * The rows of the kernel's methods need a kernel that has them. If TLSSF_EXPECT
- * promises the feature and it is not in force, the row fails; else it is
- * skipped.
+ * The rows of the kernel's methods need a kernel that has them. If it has not,
+ * the row is skipped, unless TLSSF_EXPECT promises the feature. Then the row
+ * fails.
  */
 #include "util.h"
 
@@ -20,7 +20,7 @@
 #define ROOM		(2 * MIB)	/* for offsets behind BIG */
 #define FOUR_GIB	(UINT64_C(1) << 32)
 #define SPARSE_FROM	(FOUR_GIB - 32 * KIB)
-/* of the descriptor; libtlssf must not change it */
+/* the position of the descriptor, which libtlssf must not change */
 #define POSITION	12345
 #define SNDBUF		8192
 #define RCVBUF		4096
@@ -159,9 +159,9 @@ static void check_reasons(const struct row *r, const struct tlssf_status *st,
 }
 
 /*
- * What the kernel reports for this socket. If it encrypts, its sequence number
- * is the number of records that the peer has decrypted (plus the Finished of
- * TLS 1.2). If not, it has no key at all.
+ * Check what the kernel reports for this socket. If the kernel encrypts, its
+ * sequence number is the number of records that the peer has decrypted (plus
+ * the Finished of TLS 1.2). If not, it has no key at all.
  */
 static void check_kernel(const struct row *r, const struct tlssf_status *st)
 {
@@ -293,7 +293,7 @@ START_TEST(every_size)
 			transfer(&r, &file, 1 + 2 * 4099 * i, sizes[i / 2],
 				 i % 2);
 	check_in_force(&r);
-	/* a range that crosses 4 GiB, and one beyond */
+	/* send a range that crosses 4 GiB, and one beyond 4 GiB */
 	for (int framed = 0; framed <= 1; framed++) {
 		transfer(&r, &sparse, FOUR_GIB - 7001, 20011, framed);
 		transfer(&r, &sparse, FOUR_GIB + 1, 70001, framed);
@@ -323,7 +323,7 @@ START_TEST(sixty_four_mib)
 END_TEST
 
 /*
- * A cipher that no kernel supports: the data arrives, and the reason is
+ * With a cipher that no kernel supports, the data arrives and the reason is
  * reported.
  */
 START_TEST(cipher_without_offload)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the tests: the peer detects what must never happen. And a check of
- * the linking: one libssl in this process, plain OpenSSL in the peer.
+ * Tests of the tests: the peer detects what must never happen. Another test
+ * checks that this process is linked with one libssl only, and the peer with
+ * plain OpenSSL.
  */
 #include "util.h"
 
@@ -43,7 +44,7 @@ static void open_version(int version)
 
 struct inside {
 	unsigned char head[HEADER]; /* the first bytes that are sent as data */
-	size_t len;			/* of the data */
+	size_t len;			/* how many bytes are sent as data */
 	bool is_record;
 };
 
@@ -85,7 +86,7 @@ START_TEST(record_in_data)
 }
 END_TEST
 
-/* Two records in one; of the second only the header is complete. */
+/* The data is two records; of the second only the header is complete. */
 START_TEST(records_in_data)
 {
 	unsigned char buf[100] = { 23, 3, 3, 0, 30, [35] = 23, 3, 3, 0, 60 };
@@ -113,7 +114,7 @@ START_TEST(plaintext)
 }
 END_TEST
 
-/* A BIO that records what it has passed on. */
+/* A BIO copies to this tape what it has passed on. */
 static unsigned char tape[1024];
 static size_t tape_len;
 
@@ -153,8 +154,8 @@ static void push_tape(BIO_METHOD *m)
 }
 
 /*
- * The same record twice. The peer detects that an explicit nonce repeats; with
- * an implicit nonce the record cannot be decrypted.
+ * The peer gets the same record twice. It detects that an explicit nonce
+ * repeats; with an implicit nonce it cannot decrypt the record.
  */
 START_TEST(repetition)
 {
@@ -220,7 +221,7 @@ END_TEST
 
 /* ---- resumption ---- */
 
-/* TLS 1.2 and 1.3, with one SSL_CTX for both connections. */
+/* Resumption with TLS 1.2 and 1.3; both connections have the same SSL_CTX. */
 START_TEST(resumption)
 {
 	struct link_conf conf = { .method = TLSSF_METHOD_USERSPACE,
@@ -406,7 +407,7 @@ int main(void)
 
 	warm_up();
 	tcase_add_checked_fixture(tc, setup, teardown);
-	/* in a guest a few of each: they do not depend on the kernel */
+	/* a guest runs only a few: they do not depend on the kernel */
 	tcase_add_loop_test(tc, record_in_data, 0, in_guest() ? 2
 						  : 2 * N_INSIDES);
 	tcase_add_test(tc, records_in_data);

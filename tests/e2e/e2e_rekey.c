@@ -53,7 +53,7 @@ static bool is_blocking(void)
 	return !(fcntl(rekey.fd, F_GETFL) & O_NONBLOCK);
 }
 
-/* The socket may be blocking, and there may be nothing to read. */
+/* The socket is non-blocking meanwhile, since there may be nothing to read. */
 void rekey_read(void)
 {
 	bool blocking = is_blocking();
@@ -110,7 +110,7 @@ static void request_updates(uint64_t total, size_t chunk)
 	ck_assert_int_eq(peer_send(&rekey.peer, &c), 0);
 }
 
-/* What arrived is the beginning of the file. */
+/* Check that the beginning of the file has arrived, and nothing else. */
 static void check_prefix(void)
 {
 	const struct peer_report *r = &rekey.report;
@@ -141,7 +141,7 @@ static void dead_of(int reason, ssize_t n)
 	ck_assert_int_le(SSL_write(rekey.ssl, "x", 1), 0);
 }
 
-/* The peer could decrypt the fatal alert: the key was right. */
+/* Check that the peer could decrypt the fatal alert: the key was right. */
 void rekey_expect_alert(ssize_t n, int reason)
 {
 	dead_of(reason, n);
@@ -190,7 +190,7 @@ struct link_conf rekey_conf(void)
 		.version = TLS1_3_VERSION };
 }
 
-/* Non-blocking with a fast or a slow reader, or blocking. */
+/* The first two are non-blocking, with a fast and with a slow reader. */
 enum { QUICK, SLOW, BLOCKING, N_PACES };
 
 static struct link_conf pace_conf(int pace)
@@ -230,7 +230,7 @@ START_TEST(requested_in_large)
 }
 END_TEST
 
-/* Requests while the header, the file and the trailer of one job are sent. */
+/* The peer requests KeyUpdates during the header, file and trailer of a job. */
 START_TEST(requested_in_job)
 {
 	struct link_conf conf = rekey_conf();
@@ -253,9 +253,9 @@ START_TEST(requested_in_job)
 END_TEST
 
 /*
- * With TLSSF_KEY_UPDATE_USERSPACE, AUTO never ends in that way, even if the
- * application has enabled OpenSSL's kernel TLS (last loop). By default it does,
- * where the kernel cannot rekey.
+ * If the kernel cannot rekey, a KeyUpdate ends a connection with AUTO, but not
+ * with TLSSF_KEY_UPDATE_USERSPACE, even if the application has enabled
+ * OpenSSL's kernel TLS (last loop).
  */
 START_TEST(requested_auto)
 {
@@ -286,8 +286,8 @@ START_TEST(requested_auto)
 END_TEST
 
 /*
- * The method is named, and that option forbids it: the call fails, and the
- * connection stays usable.
+ * TLSSF_KEY_UPDATE_USERSPACE forbids the method that is named. The call fails,
+ * and the connection stays usable.
  */
 START_TEST(policy_forbids)
 {
@@ -311,8 +311,8 @@ END_TEST
 
 #ifndef OPENSSL_IS_BORINGSSL
 /*
- * The application has enabled kernel TLS itself. Even loops: without
- * tlssf_ctx_init().
+ * The application has enabled kernel TLS itself. In even loops it has not
+ * called tlssf_ctx_init().
  */
 START_TEST(application_option)
 {
@@ -424,7 +424,10 @@ START_TEST(not_requested)
 }
 END_TEST
 
-/* The socket stops an SSL_write(): OpenSSL answers a KeyUpdate after it. */
+/*
+ * SSL_write() is incomplete because the socket is full. OpenSSL answers a
+ * KeyUpdate only after that write.
+ */
 START_TEST(in_ssl_write)
 {
 	struct link_conf conf = pace_conf(SLOW);
@@ -458,7 +461,7 @@ START_TEST(in_ssl_write)
 }
 END_TEST
 
-/* Ways come in pairs; the second of each is TLS 1.3. */
+/* Each second way is TLS 1.3. Only these have KeyUpdates. */
 static void add_tests(TCase *tc)
 {
 	for (int way = first_way() + 1; way < end_of_ways(); way += 2) {

@@ -14,7 +14,7 @@ extern uint64_t rekey_size; /* bytes of a download: the file from byte 1 on */
 
 /* Small buffers: we cannot send much more than the peer has read. */
 struct link_conf rekey_conf(void);
-/* Would a KeyUpdate end a connection that uses this method? */
+/* Returns whether a KeyUpdate would end a connection that uses this method. */
 bool rekey_breaks(int method);
 /* Process what the peer has sent: KeyUpdates, but no data. */
 void rekey_read(void);
@@ -22,7 +22,7 @@ void rekey_read(void);
  * Send the file from byte `done` on with tlssf_send(); returns its last result.
  */
 ssize_t rekey_download(uint64_t done);
-/* All bytes arrived; or a prefix of them, and then a fatal alert. */
+/* Check that all bytes have arrived; or only a prefix, and a fatal alert. */
 void rekey_expect_all(ssize_t n);
 void rekey_expect_alert(ssize_t n, int reason);
 /* The peer sends a KeyUpdate of this type; returns once it has arrived. */

@@ -13,8 +13,8 @@
 #define FULL_RECORD	16384u
 
 /*
- * Many KeyUpdates; every second one requests one of the peer, too. In odd loops
- * the next tlssf_send() sends the message.
+ * The application requests many KeyUpdates; every second one makes the peer
+ * send one, too. In odd loops the next tlssf_send() sends the message.
  */
 START_TEST(own_updates)
 {
@@ -88,7 +88,8 @@ static bool open_with_limit(int way, const char *test)
 }
 
 /*
- * There is a KeyUpdate before the limit, or the connection ends with an alert.
+ * Before the limit of the key, libtlssf sends a KeyUpdate, or the connection
+ * ends with an alert.
  */
 START_TEST(key_limit)
 {

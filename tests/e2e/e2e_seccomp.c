@@ -12,13 +12,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SIZE	300001u		/* above the 96 KiB of a takeover */
+#define SIZE	300001u		/* more than TAKEOVER_PAYS, 96 KiB */
 #define MAX_CALLS	24
 
 static struct link link_;
 static struct file file;
 
-/* A send has a plainer system call for each of these, or does without. */
+/*
+ * If one of these calls is refused, a send uses a plainer system call, or does
+ * without.
+ */
 #ifdef SYS_poll
 #define ONE_POLL	SYS_poll
 #else
@@ -26,8 +29,8 @@ static struct file file;
 #endif
 static const struct sandbox {
 	const char *name;
-	bool only;		/* all system calls but these are refused */
-	int calls[MAX_CALLS];	/* 0: the end, since no test lists read() */
+	bool only;		/* refuse all system calls but `calls` */
+	int calls[MAX_CALLS];	/* 0 ends the list: no test lists read() */
 } sandboxes[] = {
 	{ "preadv", false, { SYS_preadv } },
 	{ "sendto", false, { SYS_sendto } },
@@ -82,7 +85,7 @@ static bool enter(const struct sandbox *s, int err)
 		       : refuse_calls(err, s->calls, n);
 }
 
-/* Exit statuses of a child. A sanitizer that fails exits with 1. */
+/* Exit statuses of a child. If a sanitizer finds an error, it exits with 1. */
 enum { SENT, NO_FILTER = 40, FAILED, WRONG_RESULT };
 
 static int send_file(void)
@@ -194,7 +197,7 @@ static int send_fails(void)
 	return SENT;
 }
 
-/* Nothing is left to fall back to: the caller learns the cause. */
+/* If nothing is left to fall back to, the caller learns the cause. */
 START_TEST(nothing_left)
 {
 	static const struct sandbox unwritable = { "all that write", false,

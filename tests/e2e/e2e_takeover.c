@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Takeovers in the middle of a connection, after tickets, resumption, early
- * data, records of the application and KeyUpdates. Where the kernel can
- * encrypt, it gets the keys; elsewhere AUTO encrypts in user space with them,
- * and the same tests run on that.
+ * Takeovers (libtlssf takes the write keys over from the TLS library) in the
+ * middle of a connection, after tickets, resumption, early data, records of the
+ * application and KeyUpdates. If the kernel can encrypt, it gets the keys.
+ * Otherwise the same tests run with AUTO, which encrypts in user space with
+ * them.
  */
 #include "e2e_takeover.h"
 
@@ -50,7 +51,8 @@ struct link_conf tk_conf(int version)
 }
 
 /*
- * Compare with what the kernel reports, and with what the peer has decrypted.
+ * Check that the status after a takeover agrees with what the kernel reports,
+ * and with what the peer has decrypted.
  */
 static void check_taken(struct link *l)
 {
@@ -162,7 +164,7 @@ START_TEST(tickets)
 }
 END_TEST
 
-/* With a ticket, or with a session ID from the server's cache. */
+/* Sessions are resumed with a ticket, or with an ID in the server's cache. */
 #ifdef OPENSSL_IS_BORINGSSL
 #define RESUMPTIONS	3	/* TLS 1.3 by ticket only */
 #else

@@ -19,15 +19,15 @@ bool tk_kernel(int version);	/* the kernel can encrypt */
 /* Send enough for a takeover. The peer has read all of it afterwards. */
 void tk_take_over(struct link *l);
 /*
- * Send as much, when no takeover is possible: AUTO delivers everything, and a
- * named method fails for this reason.
+ * Send as much as tk_take_over() when no takeover is possible. AUTO must
+ * deliver everything, and a named method must fail for this reason.
  */
 void tk_refused(struct link *l, int reason);
-/* SSL_write(), a file, a job and close_notify: all of it arrives. */
+/* Check that an SSL_write(), a file, a job and close_notify arrive. */
 void tk_ends_well(struct link *l);
 /*
- * Nothing more can be sent: the peer sees a truncated stream, without
- * close_notify and without a record that it cannot decrypt.
+ * Check that nothing more can be sent: the peer sees a truncated stream,
+ * without close_notify and without a record that it cannot decrypt.
  */
 void tk_ends_truncated(struct link *l);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* BIOs above and below the bridge: set up before, or replaced afterwards. */
+/*
+ * Takeovers with BIOs above and below the bridge, the BIO that libtlssf puts
+ * above the socket's. They are set up before, or replaced afterwards.
+ */
 #include "e2e_takeover.h"
 
 #include <errno.h>
@@ -97,8 +100,8 @@ END_TEST
 #endif
 
 /*
- * With attach_late the first tlssf call attaches the bridge; records that were
- * written before do not prevent a takeover.
+ * With attach_late the first tlssf call attaches the bridge. Records that were
+ * written before that do not prevent a takeover.
  */
 START_TEST(attached_late)
 {
@@ -239,8 +242,8 @@ static BIO *change(int how)
 
 /*
  * The records that the library encrypts by itself are stale and must not reach
- * the peer, so the write direction ends. Odd loops: in the middle of a
- * response.
+ * the peer, so the write direction ends. In every second pair of loops this
+ * happens in the middle of a response.
  */
 START_TEST(taken_out)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Our end is the TLS client and uploads a file: other secrets, the other half
- * of the key block, no session tickets of its own. Only the write direction is
- * taken over.
+ * Our end is the TLS client and uploads a file. A client has other secrets and
+ * the other half of the key block, and sends no session tickets. Only the keys
+ * of the write direction are taken over.
  */
 #include "e2e_takeover.h"
 
@@ -37,7 +37,7 @@ static void answer(size_t len)
 	}
 }
 
-/* Every cipher, blocking, or non-blocking with small buffers. */
+/* Upload with every cipher, blocking, or non-blocking with small buffers. */
 START_TEST(upload)
 {
 	struct link_conf conf = client_conf(versions[_i % 2]);

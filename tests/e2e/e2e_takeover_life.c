@@ -84,7 +84,7 @@ START_TEST(duplicated)
 END_TEST
 #endif
 
-/* SSL_free() without a shutdown: the peer sees no close_notify. */
+/* After SSL_free() without a shutdown the peer sees no close_notify. */
 START_TEST(freed)
 {
 	open_taken(_i);
@@ -144,7 +144,7 @@ START_TEST(number_reused)
 }
 END_TEST
 
-/* The same SSL again, on another socket with that descriptor number. */
+/* The test uses the same SSL on another socket with that descriptor number. */
 enum { SAME_BIO, NEW_FD, NEW_FD_FIRST, N_ORDERS };
 
 START_TEST(cleared)

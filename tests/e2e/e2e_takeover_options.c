@@ -19,8 +19,8 @@ static struct tlssf_status deliver_much(void)
 }
 
 /*
- * By name or by AUTO: the option is in force if the kernel encrypts and
- * supports it.
+ * Returns whether the option must be in force: the kernel encrypts, for a named
+ * method or for AUTO, and supports it.
  */
 static bool in_force(const struct tlssf_status *st, const char *word)
 {

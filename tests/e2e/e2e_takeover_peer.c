@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The peer closes its side, resets the connection or requests a renegotiation:
- * before the first send, between the sample and the moment when the kernel gets
- * the keys, or afterwards. For the second case this program replaces
- * setsockopt().
+ * before the first send, between the sample (the record from which key and
+ * sequence number are found) and the moment when the kernel gets the keys, or
+ * afterwards. For the second case this program replaces setsockopt().
  */
 #include "e2e_takeover.h"
 
@@ -87,14 +87,14 @@ static void expect_gone(int tolerated)
 	ck_assert_int_le(SSL_write(tk.ssl, "x", 1), 0);
 }
 
-/* The peer still reads: it gets the rest of the send. */
+/* Check that the peer, which still reads, gets the rest of the send. */
 static void expect_all(void)
 {
 	deliver(&tk, &tk_file, 1 + begun, ALL - begun);
 	tk_ends_well(&tk);
 }
 
-/* By name, or by AUTO, which continues in user space. */
+/* The method is named, or it is AUTO, which continues in user space. */
 static const struct way tried[] = {
 	{ TLSSF_METHOD_KTLS, TLS1_2_VERSION, "ktls tls12" },
 	{ TLSSF_METHOD_KTLS, TLS1_3_VERSION, "ktls tls13" },
@@ -144,7 +144,7 @@ START_TEST(before_named)
 }
 END_TEST
 
-/* Meanwhile the peer must not be reading. */
+/* Send once and note what was accepted. The peer must not be reading then. */
 static void send_and_see(void)
 {
 	ssize_t n;
@@ -157,7 +157,10 @@ static void send_and_see(void)
 	ck_assert(!plan.armed);
 }
 
-/* If AUTO uses OpenSSL's own kernel TLS, there is no sample. */
+/*
+ * The peer acts between the sample and TLS_TX. If AUTO uses OpenSSL's own
+ * kernel TLS, there is no sample, so the peer acts before the send.
+ */
 START_TEST(between)
 {
 	const struct way *w = &tried[_i % N_TRIED];

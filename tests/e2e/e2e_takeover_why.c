@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reasons for no takeover: padding, small records, secrets that are not known.
- * Each is reported by its name, and none is an error with AUTO.
+ * Reasons why libtlssf does not take the keys over: padding, small records,
+ * secrets that are not known. Each is reported by its name, and none is an
+ * error with AUTO.
  */
 #include "e2e_takeover.h"
 
@@ -70,7 +71,10 @@ static void open_by_name(struct link_conf *conf, SSL_CTX *other)
 	SSL_CTX_free(other);
 }
 
-/* The new SSL_CTX counts. Odd loops: the first one was not prepared. */
+/*
+ * Only the new SSL_CTX must be prepared for a takeover. In odd loops the first
+ * one was not.
+ */
 START_TEST(other_is_prepared)
 {
 	struct link_conf conf = tk_conf(versions[_i / 2]), host = conf;
@@ -84,8 +88,8 @@ END_TEST
 
 #ifndef OPENSSL_IS_BORINGSSL
 /*
- * BoringSSL never pads, returns its secret on request, and treats the maximum
- * fragment size as a hint.
+ * These tests are not for BoringSSL, which never pads, returns its secret on
+ * request, and treats the maximum fragment size as a hint.
  */
 
 /* AUTO continues in user space and reports why. */
@@ -151,7 +155,7 @@ START_TEST(other_is_bare)
 	uint64_t seq;
 
 	open_by_name(&conf, test_ctx(&host));
-	/* because of the option of the first SSL_CTX */
+	/* the option of the first SSL_CTX may have enabled kernel TLS */
 	if (kernel_seq(&tk, &seq))
 		tk_ends_well(&tk);
 	else
@@ -286,7 +290,7 @@ START_TEST(small_records_auto)
 }
 END_TEST
 
-/* A first send that is smaller does not show the record size. */
+/* A first send that is smaller than a record does not show the record size. */
 START_TEST(small_first_send)
 {
 	struct link_conf conf = tk_conf(versions[_i]);

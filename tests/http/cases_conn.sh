@@ -30,7 +30,7 @@ case_options()
 	is 'missing root' 1 "$r"
 }
 
-# h2load, which counts its requests and bytes.
+# Download with h2load, which counts its requests and bytes.
 case_h2load_keep_alive()
 {
 	local n=10000
@@ -302,7 +302,7 @@ case_no_handshake()
 	same "$root/f1" "${url}f1"
 }
 
-# ends COMMAND...: the command ends before the time limit.
+# ends COMMAND...: check that the command ends before the time limit.
 ends()
 {
 	local r=0

@@ -148,7 +148,7 @@ case_several_ranges()
 	log_of big | grep -q "\" 206 $(stat -c %s "$work/out") "
 }
 
-# unsatisfiable FILE SPEC: the response to the range is 416.
+# unsatisfiable FILE SPEC: check that the response to the range is 416.
 unsatisfiable()
 {
 	local size
@@ -280,7 +280,7 @@ case_encoded_names()
 	is 'encoded slash' 404 "$(status "${url}with-index%2Findex.html")"
 }
 
-# no_escape PATH: the response does not contain the secret file.
+# no_escape PATH: check that the response does not contain the secret file.
 no_escape()
 {
 	local code
@@ -315,8 +315,8 @@ case_no_escape()
 		"$(raw_status 'GET https://x/f1 HTTP/1.0\r\n\r\n')"
 }
 
-# As case_no_escape, but without openat2(2): then the server opens the folders
-# of a path one by one.
+# Do the same as case_no_escape without openat2(2). The server then opens the
+# folders of a path one by one.
 without_openat2()
 {
 	escapes && same "$root/f200000" "${url}f200000" &&

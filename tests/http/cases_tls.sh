@@ -111,7 +111,7 @@ case_ssl_sendfile_impossible()
 
 case_ktls_impossible() { with_server '--method ktls' impossible; }
 
-# named METHOD: the download uses the method, or fails with a reason.
+# named METHOD: check that the download uses the method, or fails with a reason.
 named()
 {
 	local line

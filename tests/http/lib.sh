@@ -33,8 +33,8 @@ run_case()
 	esac
 }
 
-# cases_of FILE: the names of the functions of the cases, in the order of the
-# file.
+# cases_of FILE: print the names of the functions of the cases, in the order of
+# the file.
 cases_of()
 {
 	sed -n 's/^\(case_[a-z0-9_]*\)().*/\1/p' "$1"
@@ -116,10 +116,10 @@ log_of()
 	grep -F " /$1 HTTP" "$log" | tail -n 1
 }
 
-# field NAME LINE: the value of a field in a log line
+# field NAME LINE: print the value of a field in a log line
 field() { sed -n "s/.* $1=\([^ ]*\).*/\1/p" <<<"$2"; }
 
-# The server's CPU time in ticks, and the number of its file descriptors.
+# Print the server's CPU time in ticks, and the number of its file descriptors.
 ticks() { awk '{ print $14 + $15 }' "/proc/$server/stat"; }
 fds() { find "/proc/$server/fd" -mindepth 1 2>/dev/null | wc -l; }
 
@@ -130,7 +130,7 @@ fds() { find "/proc/$server/fd" -mindepth 1 2>/dev/null | wc -l; }
 curl=(curl -sSk --http1.1 --path-as-is --max-time "$limit")
 get() { "${curl[@]}" "$@"; }
 
-# status OPTION... URL: the status code of the response
+# status OPTION... URL: print the status code of the response
 status() { get -o /dev/null -w '%{http_code}' "$@"; }
 
 # exchange: send the standard input on a new connection, print all that the
@@ -141,7 +141,7 @@ exchange()
 		2>/dev/null || true
 }
 
-# The status code of the first response in the standard input.
+# Print the status code of the first response in the standard input.
 first_status() { sed -n '1s/^HTTP\/1.1 \([0-9]*\) .*/\1/p'; }
 
 # raw FORMAT [ARG...]: send a text, formatted by printf, and print the
@@ -167,7 +167,7 @@ part()
 		status=none
 }
 
-# same FILE OPTION... URL: the download has the SHA-256 of the file.
+# same FILE OPTION... URL: check that the download has the SHA-256 of the file.
 same()
 {
 	local file=$1 found

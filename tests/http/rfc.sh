@@ -17,7 +17,7 @@ filled()
 	printf '%s' "${t//'{L}'/"$letters"}"
 }
 
-# header_of NAME: the value of a header of the first response
+# header_of NAME: print the value of a header of the first response
 header_of() { sed -n "s/^$1: \(.*\)\r$/\1/Ip" "$work/rfc.head"; }
 
 # Split the output: the first response into rfc.head and rfc.body, all that
@@ -35,7 +35,7 @@ divide()
 	is 'bytes of the body' "${body:-0}" "$(stat -c %s "$work/rfc.body")"
 }
 
-# The response matches the patterns of the field WANTS.
+# Check that the response matches the patterns of the field WANTS.
 wanted()
 {
 	local rest="$wants & " want
@@ -53,8 +53,8 @@ wanted()
 	done
 }
 
-# "keep": the server answers the second request on the connection; "close": it
-# does not, and its first response has "Connection: close".
+# With "keep" the server answers the second request on the connection. With
+# "close" it does not, and its first response has "Connection: close".
 followed()
 {
 	local found

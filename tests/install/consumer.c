@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A minimal program that uses the library, for the linker; also compiled as
- * C++.
+ * A minimal program that uses the library, to test that it can be linked. It is
+ * also compiled as C++.
  */
 #include <openssl/ssl.h>
 #include <stdio.h>

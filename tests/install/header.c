@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The public header alone, compiled as C11 and as C++11 by scripts/header; and
- * its ABI, which may only grow. A line here that fails means that programs
- * built before would break.
+ * scripts/header compiles this file, as C11 and as C++11, to test the public
+ * header alone. It also tests the ABI, which may only grow: if a line of this
+ * file fails, programs built before would break.
  */
 #include <tlssf/tlssf.h>
 
@@ -10,7 +10,10 @@
 
 #define VALUE(name, value) static_assert(TLSSF_##name == (value), #name)
 
-/* A value at the end of each list: a new one before it would fail here. */
+/*
+ * The last value of each enum: a new value inserted before it would break the
+ * ABI, and this test.
+ */
 VALUE(ERROR, -1);
 VALUE(WANT_READ, -2);
 VALUE(WANT_WRITE, -3);

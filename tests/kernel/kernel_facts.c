@@ -3,9 +3,9 @@
  * What the library assumes about the kernel's TLS, tested with plain system
  * calls and without the library. If a test fails, the library's assumptions do
  * not hold on this kernel. TLSSF_EXPECT has the features that this kernel must
- * have (a row of tests/vm/kernels.txt): a feature that is missing fails, and so
- * does one that is not listed. Without TLSSF_EXPECT and without kernel TLS
- * there is nothing to test: exit status 77.
+ * have (a row of tests/vm/kernels.txt). A test fails if a feature is missing,
+ * and also if the kernel has a feature that is not listed. Without TLSSF_EXPECT
+ * and without kernel TLS there is nothing to test, so the exit status is 77.
  */
 #include "kernel_facts_util.h"
 
@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* -1 without TLSSF_EXPECT, else whether the word is in it. */
+/* Returns -1 without TLSSF_EXPECT, otherwise whether the word is in it. */
 static int expected(const char *word)
 {
 	const char *s = getenv("TLSSF_EXPECT");
@@ -50,7 +50,7 @@ bool feature(const char *word, bool shown)
 
 /* ---- versions, ciphers, options ---- */
 
-/* A refused TLS_TX leaves an ordinary TCP connection behind. */
+/* Check that after a refused TLS_TX the socket works as ordinary TCP. */
 static void assert_plain(void)
 {
 	char in[3];
@@ -106,8 +106,8 @@ START_TEST(suite_and_one_record)
 	e = set_tx(c.tx, &c.keys);
 	if (!feature(word, e == 0)) {
 		/*
-		 * ENOENT: the kernel knows the cipher and has no such crypto
-		 * algorithm
+		 * ENOENT means that the kernel knows the cipher, but has no
+		 * such crypto algorithm.
 		 */
 		ck_assert_msg(e == (aria13 ? EINVAL : ENOENT), "%s: %s", word,
 			      strerror(e));
@@ -282,7 +282,7 @@ START_TEST(read_back)
 	len = c.keys.len - 1;
 	assert_errno(getsockopt(c.tx, SOL_TLS, TLS_TX, info, &len), EINVAL);
 	ck_assert_uint_eq(rec_seq(), c.seq0);
-	/* 1 + 1 + 3 records; the open one does not count */
+	/* after 1 + 1 + 3 records; the open record does not count */
 	ck_assert_int_eq(send(c.tx, buf, 10, 0), 10);
 	ck_assert_int_eq(send(c.tx, buf + 10, 10, 0), 10);
 	ck_assert_int_eq(send(c.tx, buf + 20, 2 * RECORD_MAX + 1, 0),
@@ -344,7 +344,7 @@ START_TEST(second_tls_tx_13)
 	else
 		ck_assert_int_eq(set_tx(c.tx, &next), EBUSY);
 	ck_assert_int_eq(e, c.peer.seq ? EBUSY : EINVAL);
-	/* else the old key stays in use */
+	/* if the kernel cannot rekey, the old key stays in use */
 	ck_assert_int_eq(send(c.tx, buf, 10, 0), 10);
 	ck_assert(peer_wait(&c.peer, 15, PATIENCE));
 	ck_assert(peer_matches(&c.peer, 5, 0));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The receiving end: splits the stream into records and decrypts them with
+ * The receiving end. It splits the stream into records and decrypts them with
  * libcrypto alone.
  */
 #include "kernel_facts_util.h"

@@ -170,7 +170,10 @@ START_TEST(sendfile_record_sizes)
 }
 END_TEST
 
-/* A short count at a record boundary, then EAGAIN; POLLOUT, then the rest. */
+/*
+ * sendfile() returns a short count at a record boundary, and then EAGAIN. After
+ * POLLOUT it sends the rest.
+ */
 START_TEST(sendfile_short_counts)
 {
 	struct pollfd pfd = { .events = POLLOUT };
@@ -208,7 +211,10 @@ static void signals(int first_us, int every_us)
 	ck_assert_int_eq(setitimer(ITIMER_REAL, &it, NULL), 0);
 }
 
-/* A short count because of signals alone: there is room for the whole file. */
+/*
+ * Returns the short count of a sendfile() that signals end, although there is
+ * room for the whole file.
+ */
 static size_t signalled_sendfile(size_t len)
 {
 	for (int i = 0; i < 20000; i++) {
@@ -254,9 +260,9 @@ START_TEST(signal_leaves_an_open_record)
 END_TEST
 
 /*
- * A signal while a record waits for room in TCP. Kernels without the fix end
- * the connection: errno is ERESTARTSYS or, with SO_SNDTIMEO, an EINTR that
- * never ends. Only SO_ERROR tells it from a harmless EINTR.
+ * A signal comes while a record waits for room in TCP. Kernels without the fix
+ * end the connection: errno is ERESTARTSYS or, with SO_SNDTIMEO, EINTR for each
+ * later call. Only SO_ERROR tells that EINTR from a harmless one.
  */
 START_TEST(signal_while_blocked)
 {
@@ -356,7 +362,10 @@ static size_t tail_lost(int way)
 	return sent - c.peer.plain_len;
 }
 
-/* The negative control. An acknowledgement in time may prevent the loss. */
+/*
+ * The negative control: close() loses the last records. An acknowledgement in
+ * time may prevent the loss.
+ */
 START_TEST(tail_is_lost)
 {
 	for (int i = 0; i < 20; i++) {
@@ -402,7 +411,10 @@ static void wait_state(int state)
 	ck_assert_int_eq(tcp_state(c.tx), state);
 }
 
-/* EPIPE once, then success for ever; sendfile() raises SIGPIPE, too. */
+/*
+ * After the peer has closed, one call fails with EPIPE, and all later calls
+ * succeed. sendfile() raises SIGPIPE, too.
+ */
 START_TEST(peer_closed)
 {
 	open_default();
@@ -458,7 +470,7 @@ START_TEST(own_shutdown)
 }
 END_TEST
 
-/* The control: plain TCP, with and without the ULP, returns EPIPE each time. */
+/* For comparison: plain TCP, with and without the ULP, always returns EPIPE. */
 START_TEST(own_shutdown_plain)
 {
 	conn_open(0, 0);

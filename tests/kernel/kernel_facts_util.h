@@ -36,7 +36,7 @@
 #define MAX_PLAIN (1 << 20)
 #define MAX_RECORDS 256
 #define PATIENCE HANG_MS
-#define QUIET 250	/* ms without a byte: no more will come */
+#define QUIET 250	/* after so many ms without a byte, none will come */
 
 enum { TYPE_ALERT = 21, TYPE_HANDSHAKE = 22, TYPE_DATA = 23 };
 /*
@@ -51,7 +51,7 @@ struct aead {
 	uint16_t id;
 	uint8_t iv, key, salt;	/* their sizes in the crypto_info */
 };
-/* of the ciphers with special cases */
+/* numbers of the ciphers that need code of their own */
 #define ID_CCM 53
 #define ID_CHACHA 54
 #define ID_SM4_CCM 56
@@ -117,7 +117,7 @@ void conn_open_tls(uint16_t version, const struct aead *a, int sndbuf,
 /* TLS 1.3, AES-128-GCM, the kernel's default buffers */
 void open_default(void);
 void conn_close(void);
-/* setsockopt of an int; 0 or an errno */
+/* Call setsockopt() with an int. Returns 0 or an errno. */
 int opt_int(int fd, int level, int name, int value);
 void close_fd(int *fd);
 /* An unnamed file whose bytes are pattern() of their offsets. */
@@ -132,7 +132,7 @@ uint64_t get_be64(const unsigned char *p);
 
 void keys_make(struct keys *k, uint16_t version, const struct aead *a,
 	       uint64_t seq);
-/* TLS 1.2 with a nonce on the wire */
+/* Returns whether the nonce is on the wire (TLS 1.2, but not ChaCha20). */
 bool explicit_nonce(const struct keys *k);
 unsigned int overhead(const struct keys *k);
 /* Both return 0 or an errno. */
@@ -141,30 +141,33 @@ int set_tx(int fd, const struct keys *k);
 
 ssize_t send_cmsg(int fd, uint8_t type, const void *data, size_t len,
 		  int flags);
-/* An empty record of type 23: sends the open record, and adds none. */
+/* Send an empty record of type 23. It sends the open record and adds none. */
 ssize_t push_open(int fd);
 uint64_t rec_seq(void);
 int tcp_state(int fd);
 int out_queue(int fd);
 short poll_now(int fd);
-/* Bytes of records that the kernel still holds above TCP. */
+/* Returns how many bytes of records the kernel still holds above TCP. */
 int64_t pending(uint64_t accepted);
 
-/* Does this libcrypto have the cipher? */
+/* Returns whether this libcrypto has the cipher. */
 bool can_open(const struct aead *a);
 /* Read what has arrived, at most max bytes. Returns the bytes, or 0. */
 size_t peer_take(struct peer *p, size_t max);
 bool peer_wait(struct peer *p, size_t plain, int ms);
 /*
- * Read until the end of the stream, an error, or `ms` without a byte; true at
- * the end of the stream.
+ * Read until the end of the stream, an error, or `ms` without a byte. Returns
+ * true at the end of the stream.
  */
 bool peer_finish(struct peer *p, int ms);
 bool peer_quiet(struct peer *p, int ms);
-/* The plaintext from offset `from` on equals the file from `off` on. */
+/* Returns whether the plaintext from `from` on is the file from `off` on. */
 bool peer_matches(const struct peer *p, size_t from, size_t off);
 
-/* Compare what was seen with TLSSF_EXPECT, both ways; returns what was seen. */
+/*
+ * Check that TLSSF_EXPECT has the word if and only if the feature was shown.
+ * Returns `shown`.
+ */
 bool feature(const char *word, bool shown);
 
 #endif

@@ -16,19 +16,19 @@ json() {
 		{ cat "$work/json"; return 1; }
 }
 
-# member NAME: the value of a member of $work/json. tlssf-probe prints each of
-# these members on a line of its own.
+# member NAME: print the value of a member of $work/json. tlssf-probe prints
+# each of these members on a line of its own.
 member() {
 	sed -n "s/^ *\"$1\": //p" "$work/json" | sed 's/,$//; s/^"\(.*\)"$/\1/'
 }
 
-# why_not METHOD: the reason why the connection cannot use the method.
+# why_not METHOD: print the reason why the connection cannot use the method.
 why_not() {
 	sed -n "s/^ *\"why_not\": .*\"$1\": \"\([a-z_]*\)\".*/\1/p" \
 		"$work/json"
 }
 
-# features: the features of the kernel in $work/json, in the words of
+# features: print the features of the kernel in $work/json, in the words of
 # tests/vm/kernels.txt.
 features() {
 	local version
@@ -43,7 +43,7 @@ features() {
 	[[ $(member max_payload_len) != yes ]] || printf ' max-payload-len'
 }
 
-# sorted WORDS: the words, which are one argument, in alphabetical order.
+# sorted WORDS: print the words, which are one argument, in alphabetical order.
 sorted() {
 	# shellcheck disable=SC2086 # a list of words
 	printf '%s\n' $1 | sort | paste -sd ' '
@@ -65,7 +65,7 @@ is_listening() {
 	[[ $port ]]
 }
 
-# listening PID: the port of the listening socket of the process, from /proc.
+# listening PID: print the port of the process's listening socket, from /proc.
 listening() {
 	local inode
 	inode=$(find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' \

@@ -15,7 +15,7 @@
 
 #define PATH		4096
 
-static int program = -1;	/* socket to it */
+static int program = -1;	/* the socket to the program `peer` */
 
 /* Room for one descriptor that goes along with a message. */
 union ancillary {

@@ -3,8 +3,8 @@
 # Functions for the test scripts. A script sets `suite`, its name, before it
 # includes this file.
 
-# If a server needs more seconds to start, or a client to end, it hangs: even a
-# slow and busy machine needs less.
+# Timeout in seconds: a server that needs longer to start, or a client that
+# needs longer to end, has hung, even on a slow and busy machine.
 hang=600
 passed=0 failed=0 skipped=0
 # Processes of the current test. cleanup() ends them.

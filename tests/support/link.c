@@ -19,7 +19,11 @@
 #ifndef SOL_TLS
 #define SOL_TLS 282
 #endif
-#define SEGMENT		1460 /* loopback's own 64 KiB segments hide effects */
+/*
+ * with loopback's 64 KiB segments the effects of small segments would not be
+ * seen
+ */
+#define SEGMENT		1460
 #define MAX_TURNS	1000000u
 
 const struct way ways[N_WAYS] = {
@@ -143,7 +147,10 @@ int end_of_ways(void)
 	return in_guest() ? AUTO_WAY : N_WAYS;
 }
 
-/* With ktls nothing is in force yet: the first send takes over. */
+/*
+ * Returns whether this way can be used. With ktls nothing is in force yet,
+ * since the keys are taken over at the first send.
+ */
 static bool way_is_open(const struct link *l, const struct link_conf *conf)
 {
 	uint64_t seq;

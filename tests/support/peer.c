@@ -25,8 +25,12 @@
 #include <unistd.h>
 
 #define READ_MAX	16384
-#define SEGMENT		1460 /* loopback's own 64 KiB segments hide effects */
-/* seconds: no connection outlives a test that hangs */
+/*
+ * with loopback's 64 KiB segments the effects of small segments would not be
+ * seen
+ */
+#define SEGMENT		1460
+/* In seconds: the process of a connection ends then, even if its test hangs. */
 #define LIFETIME	2400
 
 struct client {
@@ -288,7 +292,7 @@ static void shake_hands(struct client *c, const struct peer_conf *conf)
 	name = SSL_get_cipher_name(c->ssl);
 	c->wire.explicit_nonce = SSL_version(c->ssl) == TLS1_2_VERSION &&
 				 name && strstr(name, "GCM");
-	if (!c->wire.explicit_nonce)	/* what was counted was not a nonce */
+	if (!c->wire.explicit_nonce)	/* the bytes counted were no nonces */
 		c->wire.nonce_repeats = 0;
 	c->connected = true;
 }
@@ -383,7 +387,7 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, SIG_DFL);
-	signal(SIGCHLD, SIG_IGN);	/* the children need no wait() */
+	signal(SIGCHLD, SIG_IGN);	/* children then need no wait() */
 	tls_context(false);
 	while (next_request(sock, &r, &control)) {
 		start(sock, &r, control, self);

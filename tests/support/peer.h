@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* In all test data, so that plaintext on the wire is detected. */
+/* All test data has this text, so that plaintext on the wire is detected. */
 #define MARKER		"<tlssf plaintext>"
 #define MARKER_LEN	(sizeof(MARKER) - 1)
 
@@ -84,7 +84,8 @@ struct peer_report {
 	/* data records whose plaintext is a TLS record */
 	unsigned int records_in_data;
 	unsigned int updates;	/* KeyUpdates received */
-	bool resumed, early;	/* was the session, the early data accepted? */
+	/* whether the session was resumed and the early data accepted */
+	bool resumed, early;
 	int end;		/* enum peer_end */
 	int alert_in;		/* last alert received and sent, -1: none */
 	int alert_out;
@@ -102,12 +103,13 @@ struct peer {
  * Otherwise each process starts one at its first peer.
  */
 int peer_prepare(void);
-/* Start a peer, which connects at once: 0 or -errno. */
+/* Start a peer, which connects at once. Returns 0 or -errno. */
 int peer_start(struct peer *p, const struct peer_conf *conf);
-/* Send a command, and do not wait: 0 or -errno. */
+/* Send a command, and do not wait. Returns 0 or -errno. */
 int peer_send(struct peer *p, const struct peer_command *command);
 /*
- * Wait for a report: the first is that of the handshake; each command has one.
+ * Wait for a report. The first is about the handshake; then comes one for each
+ * command.
  */
 int peer_receive(struct peer *p, struct peer_report *report);
 /* End the peer. May be called twice, and for a peer that was never started. */
@@ -118,13 +120,13 @@ void peer_stop(struct peer *p);
 #define PEER_PROGRAM	"peer"	/* in the folder of the test program */
 #define PEER_TEXT	64
 
-/* The first message; the control socket of the new connection goes along. */
+/* The first message, sent with the control socket of the new connection. */
 struct peer_request {
 	struct peer_conf conf;	/* its strings are copied here: */
 	char cipher[PEER_TEXT], name[PEER_TEXT];
 };
 
-/* The answer; the pidfd goes along. */
+/* The answer, sent with the pidfd of the new process. */
 struct peer_hello {
 	pid_t pid;
 };

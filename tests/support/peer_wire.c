@@ -18,9 +18,9 @@ static bool nonce_known(const struct nonces *n, uint64_t nonce)
 }
 
 /*
- * The nonces of TLS 1.3 and ChaCha20 are not on the wire; each end counts its
- * sequence numbers. A record whose key or nonce was used before cannot be
- * decrypted here, and the peer ends with END_BROKEN.
+ * An explicit nonce was seen on the wire. The nonces of TLS 1.3 and ChaCha20
+ * are not on the wire, since each end counts its sequence numbers. If they
+ * repeat, the peer cannot decrypt the record and ends with END_BROKEN.
  */
 static void nonce_seen(struct wire_watch *w, const unsigned char *p)
 {
@@ -104,7 +104,7 @@ static void count_markers(struct wire_watch *w, const unsigned char *p,
 	}
 }
 
-/* Also find a MARKER that is split between two reads. */
+/* Count the MARKERs, also one that is split between two reads. */
 static void find_markers(struct wire_watch *w, const unsigned char *p,
 			 size_t n)
 {
@@ -141,7 +141,10 @@ static bool header(const unsigned char *p)
 	       body <= RECORD_LIMIT;
 }
 
-/* Exactly one record, the first part of one, or one followed by others. */
+/*
+ * Such plaintext is exactly one record, the first part of one, or one followed
+ * by others.
+ */
 bool wire_record_in_data(const unsigned char *p, size_t have, size_t whole)
 {
 	size_t inner;

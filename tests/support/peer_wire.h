@@ -36,8 +36,8 @@ struct wire_watch {
 /* Examine these bytes from the wire, before OpenSSL decrypts them. */
 void wire_seen(struct wire_watch *w, const unsigned char *p, size_t n);
 /*
- * Is the plaintext of a record (`whole` bytes, of which these are the first)
- * itself a record, so that it was encrypted twice?
+ * Returns whether the plaintext of a record is itself a record, so that it was
+ * encrypted twice. The plaintext has `whole` bytes, of which `p` has the first.
  */
 bool wire_record_in_data(const unsigned char *p, size_t have, size_t whole);
 

@@ -20,7 +20,7 @@ static struct {
 	bool has_default[CALL_COUNT];
 	unsigned int made[CALL_COUNT];
 	enum sys_call failing;
-	unsigned int fails_in;	/* fails at its so-many-th call; 0: never */
+	unsigned int fails_in;	/* 1: the next call fails ...; 0: none */
 	int err;
 } script;
 
@@ -83,8 +83,8 @@ static int64_t own_clock(const struct sys_args *args)
 }
 
 /*
- * The step that must answer; NULL: the script does not expect the call, and
- * there is no default.
+ * Returns the step that must answer the call, or NULL if the script does not
+ * expect the call and there is no default.
  */
 static const struct step *find(enum sys_call call)
 {

@@ -67,15 +67,15 @@ struct step {
 void script_add(struct step step);
 void script_default(struct step step);
 /*
- * The call fails once, at its `time`-th use from now on (1: the next); 0:
- * never.
+ * Make the call fail once, at its `time`-th use from now on (1: the next use).
+ * With 0 it does not fail.
  */
 void script_fail(enum sys_call call, unsigned int time, int err);
 /* Forget script, defaults and counts. The clock keeps its time. */
 void script_reset(void);
 /* Fail the test if the script has calls left. */
 void script_done(void);
-/* How often the call was made since script_reset(). */
+/* Returns how often the call was made since script_reset(). */
 unsigned int script_count(enum sys_call call);
 /* Advance the clock that now_ms() returns by default. */
 void script_advance(uint64_t ms);

@@ -10,14 +10,18 @@
 /*
  * From now on these system calls fail with `err` in this thread and in the
  * threads and children that it creates; with `err` 0 they return 0 and do
- * nothing. False: this kernel has no seccomp filters, or libc uses other system
- * calls than a test can name (socketcall and fcntl64 of 32-bit systems).
+ * nothing. Returns false if this kernel has no seccomp filters, or libc uses
+ * other system calls than a test can name (socketcall and fcntl64 of 32-bit
+ * systems).
  */
 bool refuse_calls(int err, const int *calls, size_t n);
 #define REFUSE(err, ...) \
 	refuse_calls(err, (const int[]){ __VA_ARGS__ }, \
 		     sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
-/* Likewise all system calls but these, and those with which a process ends. */
+/*
+ * The same, but for all system calls except these and those with which a
+ * process ends.
+ */
 bool refuse_all_calls_but(int err, const int *calls, size_t n);
 
 #endif

@@ -53,14 +53,14 @@ static inline struct conn *test_conn_new(int fd, enum sealer sealer)
 	return &c;
 }
 
-/* As after a handshake with this version (TLS12 ...) and enum tlssf_cipher. */
+/* Set what a handshake sets: version (TLS12 ...) and enum tlssf_cipher. */
 static inline void test_conn_describe(struct conn *c, int version, int cipher)
 {
 	c->info.version = (uint16_t)version;
 	c->info.kernel_cipher = cipher;
 }
 
-/* As if tlssf_ctx_init() had prepared the SSL_CTX with these options. */
+/* Set the options as if tlssf_ctx_init() had prepared the SSL_CTX with them. */
 static inline void test_conn_configure(struct conn *c,
 				       const struct ctx_conf *conf)
 {

@@ -23,8 +23,8 @@ TCase *add_case(Suite *suite, const char *name);
 /* CLOCK_MONOTONIC, also where the library's clock is scripted. */
 uint64_t real_ms(void);
 /*
- * Sleep a millisecond or, with more turns, ten; false once that has taken
- * HANG_MS in all. The condition of a loop that waits for what has no event:
+ * Sleep a millisecond, or ten after some turns. Returns false if all turns have
+ * taken HANG_MS. Used to wait for something without an event:
  * unsigned int turns = 0; while (!done() && pause_turn(&turns)) ;
  */
 bool pause_turn(unsigned int *turns);

@@ -15,14 +15,17 @@
 #define ERR_raise(lib, reason) \
 	ERR_put_error((lib), 0, (reason), __FILE__, __LINE__)
 
-/* BoringSSL chooses TLS 1.3 ciphers itself: a test gets the peer's choice. */
+/*
+ * BoringSSL chooses TLS 1.3 ciphers itself, so this does nothing, and the peer
+ * makes the choice.
+ */
 static inline int SSL_set_ciphersuites(SSL *ssl, const char *names)
 {
 	(void)ssl, (void)names;
 	return 1;
 }
 
-/* BoringSSL has this for an SSL_CTX only. */
+/* BoringSSL has such a function for an SSL_CTX only. */
 static inline int SSL_set_num_tickets(SSL *ssl, size_t n)
 {
 	return SSL_CTX_set_num_tickets(SSL_get_SSL_CTX(ssl), n);

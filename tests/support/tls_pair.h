@@ -32,7 +32,7 @@ struct pair {
 	SSL *ssl;		/* our end: the server */
 	SSL *peer;
 	BIO *to_peer;
-	int fd;			/* of the write BIO, or NO_SOCKET */
+	int fd;			/* what the write BIO returns, or NO_SOCKET */
 	bool kernel;		/* the BIO claims that the kernel encrypts */
 	struct wire wire;
 	/* called with all that the wire accepts; or NULL */
@@ -56,14 +56,15 @@ void pair_open(struct pair *p, SSL_CTX *ctx, const struct suite_row *row,
  */
 void pair_restart(struct pair *p, const struct suite_row *row, int tickets);
 void pair_close(struct pair *p);
-/* Our end sends bytes: returns how many the wire accepted, or -errno. */
+/* Send bytes from our end. Returns how many the wire accepted, or -errno. */
 ssize_t pair_send(struct pair *p, const void *buf, size_t len);
 /*
  * Read all that the peer can decrypt by now. Fails the test if it cannot
  * decrypt.
  */
 size_t pair_read(struct pair *p, void *buf, size_t cap);
-bool pair_closed(struct pair *p);	/* the peer has received close_notify */
+/* Returns whether the peer has received close_notify. */
+bool pair_closed(struct pair *p);
 
 /* Call `test` with every errno, and with 512, which the kernel may return. */
 void for_each_errno(void (*test)(int err));

@@ -246,7 +246,7 @@ void fill(unsigned char *buf, uint64_t off, size_t len)
 	}
 }
 
-/* main() calls this, too, where Check's assertions cannot be used. */
+/* Ends the program if `done` is false. main() cannot use Check's assertions. */
 static void need(bool done, const char *what)
 {
 	if (!done) {

@@ -53,16 +53,16 @@ struct cipher {
 #define N_CIPHERS 3
 extern const struct cipher ciphers[N_CIPHERS];
 const char *version_word(int version);	/* "tls12", "tls13" */
-/* -1 without TLSSF_EXPECT, else whether the word is in it. */
+/* Returns -1 without TLSSF_EXPECT, otherwise whether the word is in it. */
 int expected(const char *word);
 int expected_cipher(int version, const struct cipher *c);
 /*
- * The kernel can encrypt with this cipher; the kernel can rekey. The answer is
- * that of TLSSF_EXPECT, or else of the probe.
+ * Return whether the kernel can encrypt with this cipher, and whether it can
+ * rekey, according to TLSSF_EXPECT or, without that, to the probe.
  */
 bool kernel_can(int version, const struct cipher *c);
 bool kernel_rekeys(void);
-/* The TLS library's own kernel TLS works after a KeyUpdate. */
+/* Returns whether the TLS library's own kernel TLS works after a KeyUpdate. */
 bool survives_rekey(void);
 /* The method that AUTO must use once `sent` bytes were sent. */
 int auto_method(int version, const struct cipher *c, uint64_t sent);
@@ -134,9 +134,9 @@ struct way {
 #endif
 extern const struct way ways[N_WAYS];
 /*
- * Run a loop test `per_way` times for each way. In user space the kernel does
- * not matter, and AUTO chooses one of the other methods: in a guest only
- * e2e_matrix runs those ways.
+ * Run a loop test `per_way` times for each way. In a guest only e2e_matrix runs
+ * the ways of user space, where the kernel does not matter, and of AUTO, which
+ * chooses one of the other methods.
  */
 #define add_ways(tc, test, per_way) \
 	tcase_add_loop_test(tc, test, (int)(per_way) * first_way(), \
@@ -195,8 +195,8 @@ void shutdown_all(struct link *l);
 
 void get_status(struct link *l, struct tlssf_status *st);
 /*
- * What the kernel reports for the socket: whether it encrypts, and the next
- * sequence number.
+ * Ask the kernel about the socket. Returns whether the kernel encrypts, and
+ * sets the next sequence number.
  */
 bool kernel_seq(const struct link *l, uint64_t *seq);
 /*

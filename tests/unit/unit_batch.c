@@ -82,7 +82,7 @@ static void walk(struct batch *b)
 	ck_assert_uint_eq(b->head, b->used);
 }
 
-/* tlssf_batch_shrink_to_fit(), and what that changes in the model. */
+/* Call tlssf_batch_shrink_to_fit(), and update the model. */
 static struct batch *shrink(struct batch *b)
 {
 	size_t out = model.base + b->head;
@@ -159,7 +159,7 @@ START_TEST(padded_records_make_it_grow)
 }
 END_TEST
 
-/* The last length that fits, and the first that does not. */
+/* The batch grows by a record that is one byte too long, and not before. */
 START_TEST(growth_at_the_edge)
 {
 	for (int d = -1; d <= 1; d++) {
@@ -181,8 +181,9 @@ END_TEST
 /* ---- shrinking to a small batch ---- */
 
 /*
- * `marks_used`: the records that have left were counted before the batch
- * shrinks. Else their marks are still in it.
+ * Shrink a batch of which `head` bytes have left. With `marks_used` the records
+ * that have left are reported before, so their marks are used up. Without it
+ * their marks are still in the batch.
  */
 static void shrink_at(size_t head, bool marks_used)
 {
@@ -236,7 +237,7 @@ START_TEST(settle_at_the_limit)
 }
 END_TEST
 
-/* All marks are in use, the first ones are used up; then the batch shrinks. */
+/* The batch shrinks after all marks were in use and the first are used up. */
 START_TEST(settle_full_marks)
 {
 	struct batch *b = tlssf_batch_get(BATCH_LARGE);
@@ -361,8 +362,8 @@ static void run_thread(unsigned char **plain)
 }
 
 /*
- * Otherwise each thread would leak 600 KiB. (With a sanitizer, its leak check
- * tests this.)
+ * A thread that ends must free its cache, or it would leak 600 KiB. The leak
+ * check of a sanitizer tests this.
  */
 START_TEST(thread_exit_frees_the_cache)
 {

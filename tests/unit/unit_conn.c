@@ -262,7 +262,10 @@ START_TEST(flush_nonblocking)
 }
 END_TEST
 
-/* flush waits as long as SO_SNDTIMEO says, and each turn of its loop waits. */
+/*
+ * tlssf_flush() waits as long as SO_SNDTIMEO says, and each turn of its loop
+ * waits.
+ */
 static void flush_blocking(int timeout, bool writable)
 {
 	world_open(false);
@@ -288,7 +291,7 @@ START_TEST(flush_waits_for_the_timeout)
 }
 END_TEST
 
-/* After each short send() flush continues by itself. */
+/* After each short send() tlssf_flush() continues by itself. */
 START_TEST(flush_blocking_to_the_end)
 {
 	world_open(false);

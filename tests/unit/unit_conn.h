@@ -13,7 +13,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SOCK	1000	/* numbers of no real descriptors */
+/* numbers that no real descriptor has */
+#define SOCK	1000
 #define FILE_FD	1010
 #define LEN	40000
 #define ALERT	21
@@ -35,10 +36,10 @@ extern struct world w;
 
 /* `kernel`: the write BIO claims that the kernel encrypts. */
 void world_open(bool kernel);
-/* tlssf_send() of the file from this offset to LEN. */
+/* Call tlssf_send() for the file from offset `off` to LEN. */
 ssize_t send_file(uint64_t off);
 struct tlssf_status status_now(void);
-/* The call has returned `r`, with these errno, reason and state. */
+/* Check that a call that returned `r` has set this errno, reason and state. */
 void assert_error(ssize_t r, int err, int reason, bool dead);
 
 void add_rekey_tests(Suite *suite);	/* unit_conn_rekey.c */

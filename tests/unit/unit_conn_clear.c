@@ -24,9 +24,9 @@ static void lose_peer(int err)
  * SSL for a second connection, and that peer goes as well: in odd loops while
  * OpenSSL writes its session tickets, in even loops just after. OpenSSL ignores
  * errors of session tickets and completes the handshake. Every later call must
- * report that the peer has gone, and not that an SSL_write() is pending. Loops
- * with bit 1 set: tlssf_ctx_init() was called, so the bridge is attached during
- * the handshake.
+ * report that the peer has gone, and not that an SSL_write() is pending. In
+ * loops with bit 1 set, tlssf_ctx_init() was called, so the bridge (the BIO
+ * that libtlssf puts above the socket's) is attached during the handshake.
  */
 START_TEST(life_after_death)
 {

@@ -3,8 +3,8 @@
 #include "unit_conn.h"
 
 /*
- * An OpenSSL that can rekey in the kernel relies on the probe, which fails
- * here.
+ * Skip the test if this OpenSSL can rekey in the kernel. libtlssf then asks the
+ * probe whether the kernel can rekey, and in this program the probe fails.
  */
 static bool library_rekeys(const char *test)
 {
@@ -68,7 +68,7 @@ static void fail_alert(int err)
 	if (err == EAGAIN || err == EINTR)
 		return;
 	request_key_update();
-	w.alert_err = err;	/* the alert cannot be sent: given up */
+	w.alert_err = err;	/* sending the alert fails and is given up */
 	ck_assert_int_eq(SSL_write(w.p.ssl, "x", 1), -1);
 	assert_error(send_file(0), EPROTO, TLSSF_REASON_REKEY, true);
 	ck_assert_uint_eq(script_count(CALL_send_record), 1);

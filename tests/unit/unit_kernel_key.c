@@ -6,8 +6,8 @@
 #include <string.h>
 
 /*
- * The kernel's layout, written by hand: version, type, IV, key, salt, sequence
- * number.
+ * The kernel's layout, written by hand. The order of the parts is version,
+ * type, IV, key, salt, sequence number.
  */
 static const struct {
 	unsigned char type, size, iv, key, salt, tls12;

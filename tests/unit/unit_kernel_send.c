@@ -36,7 +36,7 @@ START_TEST(tiny_jobs_are_one_send)
 }
 END_TEST
 
-/* A short send(): the remaining part is read again. */
+/* After a short send() the remaining part of the file is read again. */
 START_TEST(tiny_job_in_two_sends)
 {
 	struct tlssf_job job;
@@ -53,7 +53,7 @@ START_TEST(tiny_job_in_two_sends)
 }
 END_TEST
 
-/* What could be read is sent; then the read error is reported. */
+/* The bytes that could be read are sent; then the read error is reported. */
 START_TEST(tiny_job_and_a_bad_file)
 {
 	struct tlssf_job job;
@@ -198,8 +198,8 @@ START_TEST(short_count_blocking)
 END_TEST
 
 /*
- * A short send of the header leaves a record open, too; flush closes it before
- * it reads TCP's counters.
+ * A short send of the header leaves a record open, too. tlssf_flush() closes
+ * the record before it reads TCP's counters.
  */
 START_TEST(flush_pushes_what_is_open)
 {
@@ -221,8 +221,8 @@ START_TEST(flush_pushes_what_is_open)
 END_TEST
 
 /*
- * The file was truncated: the end of the file for tlssf_send(), an error for a
- * job.
+ * The file was truncated. tlssf_send() takes this for the end of the file; for
+ * tlssf_send_job() it is an error.
  */
 START_TEST(file_ends_early)
 {
@@ -249,8 +249,8 @@ START_TEST(file_ends_early)
 END_TEST
 
 /*
- * The caller passes the file's size, so the library does not read it; missing
- * bytes are an error all the same.
+ * The caller passes the file's size, so the library does not call fstat();
+ * missing bytes are an error all the same.
  */
 START_TEST(known_file_is_not_looked_at)
 {
@@ -280,8 +280,8 @@ START_TEST(known_file_is_not_looked_at)
 END_TEST
 
 /*
- * If a flush follows, it checks TCP's state, and the send need not; a large job
- * checks all the same.
+ * If a flush follows a small job, only the flush checks TCP's state. A large
+ * job checks it, too.
  */
 START_TEST(flush_tells_that_the_peer_has_gone)
 {
@@ -420,7 +420,10 @@ START_TEST(retry_ms_backs_off)
 }
 END_TEST
 
-/* Linux before 6.5 leaves records in TCP unsent without this. */
+/*
+ * Before TLSSF_WANT_WRITE is returned, TCP is pushed: without that, Linux
+ * before 6.5 leaves records in TCP unsent.
+ */
 START_TEST(want_pushes_tcp)
 {
 	unsigned int before;

@@ -3,8 +3,8 @@
 #include "unit_kernel_send_world.h"
 
 /*
- * What an errno of the socket means. unit_kernel_send_file.c has the errors of
- * the file.
+ * What the library reports for each errno of the socket. The errors of the file
+ * are tested in unit_kernel_send_file.c.
  */
 static const struct verdict {
 	int err, reason, reported;
@@ -54,7 +54,10 @@ static void answer_with_error(unsigned int at, int err)
 		w.answers[at + 1] = -err;
 }
 
-/* The result is that of `v`. The connection is dead, or works as before. */
+/*
+ * Check that the result is that of `v`, and that the connection is dead or
+ * works as before, as `v` says.
+ */
 static void check(ssize_t r, const struct verdict *v)
 {
 	assert_error(r, v->reported, v->reason, v->dead);
@@ -185,7 +188,10 @@ START_TEST(eagain_and_eintr_are_wants)
 }
 END_TEST
 
-/* A record was sent in part: EINTR never ends, and the socket has an error. */
+/*
+ * A record was sent in part, and the socket has an error. Each further call
+ * would fail with EINTR, so the connection must end.
+ */
 START_TEST(eintr_with_an_error_is_the_end)
 {
 	world_open();
@@ -215,7 +221,10 @@ START_TEST(eintr_with_an_error_is_the_end)
 }
 END_TEST
 
-/* SSL_sendfile() has failed without an errno: no memory, or no connection. */
+/*
+ * SSL_sendfile() has failed without an errno, because memory or the connection
+ * is missing. The connection ends.
+ */
 START_TEST(no_errno_is_the_end)
 {
 	world_open();

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is an error of sendfile() one of the file or one of the socket? sendfile()
- * may return any errno of the file system, and any errno of the socket. So the
- * library then reads the file and sends the bytes by two calls: the call that
- * fails shows which of them has the error. A file that cannot be spliced is
- * sent in that way, too.
+ * Tests of how the library finds out whether sendfile() failed because of the
+ * file or because of the socket. Both may cause any errno. So the library then
+ * reads the file and sends the bytes by two calls: the call that fails shows
+ * which of them has the error. A file that cannot be spliced is sent in that
+ * way, too.
  */
 #include "unit_kernel_send_world.h"
 
@@ -14,7 +14,7 @@ static bool is_special(int err)
 	return err == EAGAIN || err == EINTR || err == ECHILD;
 }
 
-/* The connection works as before. */
+/* Check that the connection works as before. */
 static void assert_usable(void)
 {
 	w.pread_err = 0;
@@ -72,7 +72,7 @@ START_TEST(each_errno_of_the_socket)
 }
 END_TEST
 
-/* The peer has gone: the errno of sendfile() is reported. */
+/* If the peer has gone, the errno of sendfile() is reported. */
 START_TEST(closed_connection_keeps_its_errno)
 {
 	world_open();
@@ -104,7 +104,7 @@ START_TEST(file_without_splice_is_copied)
 }
 END_TEST
 
-/* Kernel TLS has failed: the library sends nothing more with this key. */
+/* After an error of kernel TLS the library sends nothing more with this key. */
 START_TEST(nothing_is_sent_after_an_error_of_kernel_tls)
 {
 	static const int errs[] = { EBADMSG, ERRNO_RESTARTSYS };
@@ -122,8 +122,8 @@ END_TEST
 
 /*
  * The file is shorter than fstat() reports, as in sysfs. On a blocking socket a
- * short count could be due to a signal, but here the end of the file is the
- * reason: the first call reports it.
+ * signal, too, could cause the short count of sendfile(), but the first call
+ * must find and report the end of the file.
  */
 START_TEST(short_file_on_a_blocking_socket)
 {
@@ -143,7 +143,7 @@ START_TEST(short_file_on_a_blocking_socket)
 }
 END_TEST
 
-/* A short count because of a signal: the call returns it. */
+/* After a short count because of a signal the call returns that count. */
 START_TEST(signal_on_a_blocking_socket)
 {
 	world_open();

@@ -21,7 +21,7 @@ static int64_t take(enum how how, uint64_t off, uint64_t len)
 	return a == ALL ? (int64_t)len : a;
 }
 
-/* Replaces OpenSSL's: the linker finds this definition first. */
+/* Replaces OpenSSL's function, since the linker finds this definition first. */
 ossl_ssize_t SSL_sendfile(SSL *ssl, int fd, off_t off, size_t len, int flags)
 {
 	int64_t n;
@@ -61,7 +61,7 @@ static int64_t play_nonblocking(const struct sys_args *a)
 	return !w.blocking;
 }
 
-/* Polled for errors alone, or for writability. */
+/* The library polls for errors alone (`value` 0), or for writability, too. */
 static int64_t play_poll(const struct sys_args *a)
 {
 	ck_assert_int_eq(a->value2, 0);

@@ -18,9 +18,9 @@
 
 #define SOCK	1000
 #define FILE_FD	1010
-#define ALL	INT64_MAX	/* an answer: all bytes were sent */
+#define ALL	INT64_MAX	/* the answer "all bytes were sent" */
 
-#define NO_ERRNO	INT64_MIN	/* an error, but errno is 0 */
+#define NO_ERRNO	INT64_MIN	/* the answer "failed" with errno 0 */
 
 /* The call that sent a piece. */
 enum how { BY_SEND, BY_SEND_MORE, BY_FILE, BY_PUSH };
@@ -45,7 +45,7 @@ struct world {
 	unsigned int answered;
 	int push_err, pread_err;
 	uint64_t file_end;	/* where pread() finds the end; 0: no end */
-	int state_after_send;	/* tcp_state() after a send; 0: `state` */
+	int state_after_send;	/* the new `state` after a send; 0: no change */
 };
 extern struct world w;
 
@@ -65,7 +65,8 @@ struct tlssf_job make_job(size_t header, uint64_t file, size_t trailer);
 struct tlssf_status status_now(void);
 void assert_error(ssize_t r, int err, int reason, bool dead);
 /*
- * The connection is dead: no system call is made, and SSL_write() fails, too.
+ * Check that the connection is dead: no call makes a system call, and
+ * SSL_write() fails, too.
  */
 void assert_dead(int err);
 

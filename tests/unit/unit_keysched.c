@@ -56,7 +56,7 @@ START_TEST(rfc_8448)
 END_TEST
 
 #ifndef OPENSSL_IS_BORINGSSL
-/* HKDF-Expand-Label with OpenSSL's HKDF. */
+/* Compute HKDF-Expand-Label with OpenSSL's HKDF. */
 static void label(const char *md, const unsigned char *secret, size_t len,
 		  const char *name, unsigned char *out, size_t out_len)
 {
@@ -78,7 +78,7 @@ static void label(const char *md, const unsigned char *secret, size_t len,
 	EVP_KDF_free(kdf);
 }
 
-/* Some key generations, with both hashes and all ciphers. */
+/* Compare some key generations, with both hashes and all ciphers. */
 START_TEST(as_openssl_does)
 {
 	const char *md = _i ? "SHA384" : "SHA256";
@@ -107,7 +107,10 @@ START_TEST(as_openssl_does)
 END_TEST
 #endif
 
-/* RFC 5246, 6.3: client's and server's key, then client's and server's IV. */
+/*
+ * The key block of TLS 1.2 (RFC 5246, 6.3) has the keys of client and server,
+ * and then their IVs.
+ */
 START_TEST(key_block)
 {
 	bool server = _i % 2;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sends, writes and KeyUpdates in any order around a takeover: no byte may be
- * lost, repeated or out of order, and no nonce may be used twice.
+ * Sends, writes and KeyUpdates in any order around a takeover, which is the
+ * moment when libtlssf takes the write keys over from the TLS library. No byte
+ * may be lost, repeated or out of order, and no nonce may be used twice. The
+ * sample is the record from which libtlssf finds key and sequence number.
  *
  * The world of these tests (struct order, world_open()) consists of:
  *
@@ -230,7 +232,7 @@ static void advance_wire(void)
 	receive();
 }
 
-/* Between two calls of the same send. */
+/* What the peer and the wire do between two calls of the same send. */
 static void between_tries(void)
 {
 	advance_wire();

@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SOCK		1000	/* numbers of no real descriptors */
+/* numbers that no real descriptor has */
+#define SOCK		1000
 #define FILE_FD		1010
 #define FILE_SIZE	(4 * MIB)
 #define MAX_STREAM	(8 * MIB)
@@ -31,8 +32,8 @@ extern struct order w;
 #define ROWS		3	/* rows of tls_pair.h that can be taken over */
 
 /*
- * Open a connection. Rows from ROWS on: with the modelled kernel. The SSL_CTX
- * is freed.
+ * Open a connection. Rows from ROWS on are those below ROWS, with the modelled
+ * kernel. Only the SSL keeps a reference to the SSL_CTX.
  */
 void world_open(int row, const struct tlssf_options *options);
 void world_open_with(SSL_CTX *ctx, int row,
@@ -41,7 +42,7 @@ struct tlssf_status status(void);
 /* Repeat the call until all bytes are sent; the peer reads meanwhile. */
 void do_write(const unsigned char *buf, size_t len);
 void do_send(uint64_t off, size_t len);
-/* Only note what the peer is to receive. */
+/* Note what the peer must receive, without sending it. */
 void expect_data(const void *buf, size_t len);
 void expect_file_part(uint64_t off, size_t len);
 void shut_down_and_check(void);
@@ -63,13 +64,13 @@ uint32_t draw(uint32_t n); /* a number from 0 to n - 1, drawn from the seed */
 int64_t play_preadv(const struct sys_args *a);
 
 /*
- * A model of Linux's TLS on SOCK, from TLS_TX on: records of at most 16 KiB,
- * encrypted when they are accepted, and held above TCP as long as the wire is
- * full. It can rekey.
+ * A model of Linux's TLS on SOCK, from TLS_TX on. It sends records of at most
+ * 16 KiB, encrypts them when it accepts the data, and holds them above TCP as
+ * long as the wire is full. It can rekey.
  */
 void kernel_reset(void);
 void kernel_set_probed(SSL_CTX *ctx);	/* the probe says that it can rekey */
-void kernel_defaults(void);	/* set its system calls */
+void kernel_defaults(void);	/* script its system calls as defaults */
 int64_t kernel_send(const struct sys_args *a);
 void kernel_push(void);	/* send held records, as far as the wire has room */
 void kernel_is_empty(void);	/* fails the test if a record is held */

@@ -40,8 +40,8 @@ START_TEST(truncated_file)
 END_TEST
 
 /*
- * The socket fails: every later call fails, SSL_write() too, and no byte
- * leaves.
+ * After the socket has failed, every later call fails, also SSL_write(), and no
+ * byte leaves.
  */
 START_TEST(dead_wire)
 {
@@ -65,7 +65,10 @@ START_TEST(dead_wire)
 }
 END_TEST
 
-/* Records of the library are stale, and must never reach the wire. */
+/*
+ * After a takeover the TLS library's own records have stale sequence numbers.
+ * They must not reach the wire after the bridge was replaced.
+ */
 START_TEST(bridge_replaced)
 {
 	size_t taken;
@@ -123,8 +126,8 @@ END_TEST
 /* ---- the sequence numbers of the library are used up ---- */
 
 /*
- * Everything that makes the library write: data, KeyUpdates, alerts,
- * close_notify.
+ * Make the TLS library write all that it can write: data, KeyUpdates, alerts
+ * and close_notify.
  */
 static void library_sends(void)
 {
@@ -205,8 +208,8 @@ START_TEST(bridge_kept)
 END_TEST
 
 /*
- * The child writes through another BIO; the parent continues. Odd loops: the
- * child has tried the bridge before.
+ * A forked child writes through another BIO, and the parent continues. In odd
+ * loops the child has tried to write through the bridge before.
  */
 START_TEST(child_past_the_bridge)
 {

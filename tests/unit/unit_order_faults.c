@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Around a takeover each system call fails once, at its first, second ... use,
- * with each errno that makes a difference. The client decrypts everything: it
- * gets a prefix of what was sent, or all of it if the connection has not
- * failed, and never a record that it cannot decrypt.
+ * with each errno that makes a difference. If the connection has not failed,
+ * the client gets all that was sent, otherwise a prefix of it. It never gets a
+ * record that it cannot decrypt.
  */
 #include "unit_order.h"
 
@@ -17,7 +17,7 @@ static const int errnos[] = { EAGAIN, EINTR, ENOMEM, ENOBUFS, EPIPE, ECONNRESET,
 			      EBADMSG, EINVAL, EIO, EBUSY, EOPNOTSUPP, 512 };
 #define N_ERRNOS (sizeof(errnos) / sizeof(errnos[0]))
 
-/* the kernel encrypts, TLS 1.3 and 1.2; libtlssf encrypts */
+/* in the first two the kernel encrypts (TLS 1.3, 1.2), in the third libtlssf */
 static const int worlds[] = { ROWS + 2, ROWS, 2 };
 #define N_WORLDS (sizeof(worlds) / sizeof(worlds[0]))
 
@@ -140,7 +140,7 @@ END_TEST
 
 /*
  * The limit of a key is reached at any point of the scenario, also at a record
- * of the library's own; the KeyUpdate may have to wait.
+ * of the TLS library's own. The KeyUpdate may then have to wait for room.
  */
 START_TEST(key_ends)
 {

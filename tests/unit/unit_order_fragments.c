@@ -43,7 +43,10 @@ static void watch_lengths(const void *buf, size_t len)
 	}
 }
 
-/* The limit is set on the SSL_CTX, or on the SSL after the handshake. */
+/*
+ * Set the limit on the SSL_CTX, or on the SSL after the handshake, and check
+ * that no record is longer.
+ */
 static void honoured(int row, long size, bool on_ssl)
 {
 	SSL_CTX *ctx = plain_ctx(true);
@@ -80,7 +83,7 @@ START_TEST(every_size)
 }
 END_TEST
 
-/* The split size, by which the limit is found, is what it was. */
+/* libtlssf finds the limit by setting the split size, and must restore it. */
 START_TEST(limit_stays)
 {
 	world_open(TLS13_ROW, NULL);

@@ -102,7 +102,7 @@ static int64_t play_sendfile(const struct sys_args *a)
 	int64_t got;
 
 	ck_assert_int_eq(a->value, FILE_FD);
-	ck_assert(k.on);	/* or the file would leave in plaintext */
+	ck_assert(k.on);	/* without keys, plaintext would leave */
 	got = play_preadv(&read);
 	return got > 0 ? send_records(RECORD_DATA, buf, (size_t)got) : got;
 }
@@ -137,8 +137,8 @@ static void import_key(const unsigned char *p)
 	}
 	k.key.seq = tlssf_kernel_key_seq(p, k.key.cipher);
 	/*
-	 * no copies of keys stay in memory, so that wiped() finds only others'
-	 * copies
+	 * The model keeps no copy of the key here, so that the test wiped()
+	 * finds only the copies that libtlssf and OpenSSL keep.
 	 */
 	explicit_bzero(&a, sizeof(a));
 	explicit_bzero(&b, sizeof(b));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Calls of the TLS library after a takeover. They return what they would return
- * without one, and send nothing once the bridge is removed.
+ * without a takeover, and send nothing once the bridge (the BIO that libtlssf
+ * puts above the socket's) is removed.
  */
 #include "unit_order.h"
 
@@ -44,8 +45,9 @@ START_TEST(error_of_a_read)
 END_TEST
 
 /*
- * The same without room for the alert. The library never sends it again, and
- * its calls return "try again" for ever; ours do not.
+ * The peer sends the same record, and there is no room for the alert. The TLS
+ * library never tries to send the alert again, and its calls return "try again"
+ * for ever. The calls of libtlssf must not do so.
  */
 START_TEST(alert_without_room)
 {
@@ -80,7 +82,7 @@ static void open_without_room(int row)
 	w.p.wire.room = 0;
 }
 
-#ifndef OPENSSL_IS_BORINGSSL /* BoringSSL's calls leave that to SSL_write() */
+#ifndef OPENSSL_IS_BORINGSSL /* BoringSSL sends messages only in SSL_write() */
 /*
  * A message for which there was no room must not count as sent: otherwise it
  * would never be sent.
@@ -108,7 +110,7 @@ START_TEST(handshake_without_room)
 END_TEST
 #endif
 
-/* Without memory for close_notify the call fails, and succeeds later. */
+/* Without memory for close_notify tlssf_shutdown() fails; later it succeeds. */
 START_TEST(no_memory_for_the_end)
 {
 	bool kernel = _i / 2 >= ROWS;
@@ -156,8 +158,8 @@ static void push(const BIO_METHOD *method)
 
 /*
  * Bytes that stay in a buffer above the bridge are not an unfinished
- * SSL_write() and not a failure. Odd loops: a filter above the buffer, which
- * does not report that it has to wait.
+ * SSL_write() and not a failure. In odd loops there is a filter above the
+ * buffer, which does not report that it has to wait.
  */
 START_TEST(buffer_that_waits)
 {
@@ -183,7 +185,7 @@ START_TEST(buffer_that_waits)
 }
 END_TEST
 
-/* The same with a KeyUpdate that the application requests. */
+/* A KeyUpdate that the application requests stays in the buffer. */
 START_TEST(key_update_in_a_buffer)
 {
 	world_open(_i * ROWS + TLS13_ROW, NULL);
@@ -230,7 +232,10 @@ static long moody_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	return BIO_ctrl(BIO_next(bio), cmd, num, ptr);
 }
 
-/* A BIO above refused close_notify, so the bridge has not sent it. */
+/*
+ * A BIO above the bridge refuses close_notify, so the bridge has not sent it.
+ * tlssf_shutdown() must not return 0 before it is sent.
+ */
 START_TEST(refused_above)
 {
 	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_FILTER,
@@ -259,7 +264,7 @@ END_TEST
 
 /* ---- an SSL_write() before the bridge was attached ---- */
 
-/* Afterwards SSL_get_error() speaks of a read, not of the write. */
+/* After this read, SSL_get_error() does not show that a write is unfinished. */
 static void read_half_a_record(void)
 {
 	unsigned char rec[100];
@@ -274,9 +279,9 @@ static void read_half_a_record(void)
 }
 
 /*
- * A write is unfinished. With SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, OpenSSL
- * would take our data for the rest of that write and never send it. Odd loops:
- * no write is unfinished.
+ * In even loops a write is unfinished. With
+ * SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, OpenSSL would take our data for the rest
+ * of that write and never send it. In odd loops no write is unfinished.
  */
 START_TEST(unseen_write)
 {
@@ -307,8 +312,8 @@ END_TEST
 /* ---- the limit of a key is reached at a message of the library ---- */
 
 /*
- * A KeyUpdate of our own must leave before the library's message, and there is
- * no room: no SSL_write() is unfinished because of that.
+ * A KeyUpdate of our own must leave before the library's message, but there is
+ * no room for it. That must not count as an unfinished SSL_write().
  */
 START_TEST(key_ends_without_room)
 {
@@ -345,7 +350,10 @@ START_TEST(key_ends_without_room)
 }
 END_TEST
 
-/* Several answers to KeyUpdates, and no room for any of them. */
+/*
+ * There is no room for the answers to several KeyUpdates. The connection must
+ * survive that.
+ */
 START_TEST(answers_without_room)
 {
 	char c;

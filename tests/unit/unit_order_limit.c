@@ -29,7 +29,7 @@ static void key_ends(void)
 		seen.most = seen.records;
 }
 
-/* The peer has read a record header, or a handshake message. */
+/* OpenSSL calls this when the peer reads a record header or a message. */
 static void on_message(int sent, int version, int type, const void *buf,
 		       size_t len, SSL *ssl, void *arg)
 {
@@ -98,7 +98,7 @@ START_TEST(never_exceeded)
 }
 END_TEST
 
-/* Pieces of one record each, so that the limit is met at every place. */
+/* Each send has about one record, so the limit is reached at every place. */
 START_TEST(small_pieces)
 {
 	open_counted(_i % 2, 16);
@@ -151,8 +151,9 @@ START_TEST(limits_of_ciphers)
 END_TEST
 
 /*
- * As if the key had nearly protected all that GCM allows. The peer does not
- * have this sequence number, so nobody decrypts the records.
+ * The test sets the sequence number as if the key had protected nearly all
+ * records that GCM allows. The peer does not have this sequence number, so
+ * nobody decrypts the records.
  */
 START_TEST(limit_of_gcm)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * As unit_order.c, but a send need not end before the next action: between two
- * calls of the same send come writes, reads, KeyUpdates, flushes, other lengths
- * and new filter BIOs, and system calls fail with errors that pass. No
- * connection may fail, and no byte may be lost, repeated or out of order.
+ * The same as unit_order.c, but a send need not end before the next action.
+ * Writes, reads, KeyUpdates, flushes, other lengths and new filter BIOs come
+ * between two calls of the same send, and system calls fail with errors that
+ * pass. No connection may fail, and no byte may be lost, repeated or out of
+ * order.
  */
 #include "unit_order.h"
 
@@ -47,7 +48,10 @@ static void advance_wire(void)
 	maybe_fail();
 }
 
-/* With a filter above, OpenSSL 3.0 may not report that it has to wait. */
+/*
+ * Check that the call only has to wait. With a filter above the bridge, OpenSSL
+ * 3.0 may not report that.
+ */
 static void assert_retry(int result, bool reading)
 {
 	int err = SSL_get_error(w.p.ssl, result);
@@ -207,8 +211,8 @@ static ssize_t send_file(struct tlssf_job *j)
 }
 
 /*
- * Bytes that are encrypted and not yet reported have their place in the stream,
- * too.
+ * Send a file or a job, with other actions between its calls. Bytes that are
+ * encrypted and not yet reported have their place in the stream, too.
  */
 static void send_any(void)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Record padding after a takeover. An application may pad by record type, so
- * the sample, which is a data record, shows nothing of the padding of handshake
- * messages and alerts. A peer that requests a KeyUpdate must not end such a
- * connection.
+ * Record padding after a takeover. libtlssf looks for padding in the sample,
+ * the record from which it finds key and sequence number. That is a data
+ * record, but an application may pad by record type, so the sample shows
+ * nothing of the padding of handshake messages and alerts. If the peer requests
+ * a KeyUpdate, such a connection must not end.
  */
 #include "unit_order.h"
 
@@ -123,7 +124,7 @@ static void peer_requests_key_update(void)
 	ERR_clear_error();
 }
 
-/* The answer has left, and the connection still works. */
+/* Check that the answer has left, and that the connection still works. */
 static void assert_still_works(void)
 {
 	do_send(1, MUCH);
@@ -136,8 +137,8 @@ static void assert_still_works(void)
 }
 
 /*
- * We encrypt: the records are as long as those of the TLS library. The kernel
- * encrypts: they are not padded.
+ * If libtlssf encrypts, its records are padded as the TLS library pads them. If
+ * the kernel encrypts, they are not padded.
  */
 START_TEST(padded_by_type)
 {
@@ -175,7 +176,10 @@ START_TEST(padded_without_room)
 }
 END_TEST
 
-/* The limit of the key is reached, so an unpadded KeyUpdate of our own leaves first. */
+/*
+ * The limit of the key is reached, so an unpadded KeyUpdate of our own leaves
+ * first.
+ */
 START_TEST(padded_behind_own_update)
 {
 	struct tlssf_options o = { .size = sizeof(o), .key_records = 40 };
@@ -208,7 +212,7 @@ static void write_padded(void)
 	ck_assert_uint_eq(w.received, w.expected_len);
 }
 
-/* The padding stays, whatever the option says. */
+/* If libtlssf encrypts, the padding stays, with either value of the option. */
 START_TEST(data_padded_later)
 {
 	memset(&pads, 0, sizeof(pads));
@@ -245,7 +249,7 @@ START_TEST(data_padding_refused)
 END_TEST
 
 #if OPENSSL_VERSION_NUMBER >= 0x30400000L
-/* Blocks for handshake messages and alerts only. */
+/* OpenSSL pads handshake messages and alerts, but no data, to full blocks. */
 START_TEST(handshake_blocks)
 {
 	SSL_CTX *ctx = plain_ctx(true);

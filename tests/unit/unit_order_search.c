@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The search for key and sequence number: after any number of records and
- * KeyUpdates up to the limits, and never on a connection whose records have
- * another format. And which copies of keys stay in memory afterwards.
+ * Tests of the search for key and sequence number. It succeeds after any number
+ * of records and KeyUpdates up to the limits, and never on a connection whose
+ * records have another format. Other tests count the copies of keys that stay
+ * in memory afterwards.
  */
 #include "unit_order.h"
 
@@ -32,7 +33,10 @@ static void report_wrong_secret(void)
 	tl_conf(w.p.ssl)->on_write_secret(w.p.ssl, wrong, sizeof(wrong));
 }
 
-/* As if the key log had reported no secret; examined again at the next call. */
+/*
+ * Make the connection as it is if the key log reports no secret. The next call
+ * examines it again.
+ */
 static void report_no_secret(void)
 {
 	tlssf_keys_wipe_secret(tl_conn(w.p.ssl));
@@ -56,7 +60,10 @@ static void assert_takeover(bool expected, int reason)
 	pair_close(&w.p);
 }
 
-/* Records before the sample. In TLS 1.2 the Finished is record 0. */
+/*
+ * How many records were sent before the sample, the record from which key and
+ * sequence number are found. In TLS 1.2 the Finished is record 0.
+ */
 static const unsigned int numbers[] = { 0, 1, 62, 63, 64, 65, 1000, 4094, 4095,
 					4096, 5000 };
 #define N_NUMBERS (sizeof(numbers) / sizeof(numbers[0]))

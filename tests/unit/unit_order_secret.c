@@ -31,7 +31,10 @@ static void open_named(int row, int method)
 #endif
 }
 
-/* A write BIO as the present one; the next call examines the connection. */
+/*
+ * Set another write BIO, equal to the present one, so that the next call
+ * examines the connection again.
+ */
 static void new_write_bio(void)
 {
 	BIO *below = BIO_next(SSL_get_wbio(w.p.ssl));
@@ -46,7 +49,10 @@ static int ktls_reason(void)
 	return status().why_not[TLSSF_METHOD_KTLS];
 }
 
-/* The secret is gone, and the reason is `reason` before and after a new BIO. */
+/*
+ * Check that the secret is wiped, and that there is no takeover for `reason`,
+ * before and after a new write BIO.
+ */
 static void gone_with_reason(int reason)
 {
 	ck_assert(wiped());
@@ -100,7 +106,7 @@ START_TEST(kept_for_a_takeover)
 }
 END_TEST
 
-/* Another BIO may be a socket. */
+/* The write BIO is no socket, but the next one may be: the secret stays. */
 START_TEST(kept_without_a_socket)
 {
 	BIO *below, *mem = BIO_new(BIO_s_mem());
@@ -125,7 +131,7 @@ START_TEST(kept_without_a_socket)
 }
 END_TEST
 
-/* A kernel that refuses: libtlssf may still encrypt itself. */
+/* The kernel refuses, but libtlssf may still encrypt itself. */
 START_TEST(kept_without_a_kernel)
 {
 	open_named(KERNEL, TLSSF_METHOD_KTLS);
@@ -138,7 +144,8 @@ START_TEST(kept_without_a_kernel)
 }
 END_TEST
 
-#ifndef OPENSSL_IS_BORINGSSL	/* no padding, no limit, no such cipher */
+/* BoringSSL has no padding, no record limit and no such cipher. */
+#ifndef OPENSSL_IS_BORINGSSL
 
 /* OpenSSL has given its keys to the kernel, and encrypts nothing any more. */
 START_TEST(keys_of_the_library_in_the_kernel)
@@ -241,7 +248,10 @@ START_TEST(sample_refused)
 }
 END_TEST
 
-/* libtlssf would have encrypted: the reason of the kernel comes first. */
+/*
+ * Without kernel TLS, libtlssf would have encrypted. Then the reported reason
+ * is that of the kernel, not that of the sample.
+ */
 START_TEST(sample_refused_without_a_kernel)
 {
 	open_refused(TLS13_ROW, TLSSF_METHOD_AUTO, sample_reasons[_i % 3]);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sample before a takeover, and the library's records after one, are stale as
- * soon as something else happens to the connection: renegotiation, another BIO,
- * another SSL_CTX, fork(), or a descriptor number that belongs to another
- * socket. No nonce may be used twice then, and no byte may go to the wrong
- * socket.
+ * Events around a takeover: renegotiation, another BIO, another SSL_CTX,
+ * fork(), or a descriptor number that belongs to another socket. If such an
+ * event comes before the takeover, it makes the sample stale (the record from
+ * which key and sequence number are found). If it comes afterwards, all records
+ * of the TLS library are stale. No nonce may be used twice then, and no byte
+ * may go to the wrong socket.
  */
 #include "unit_order.h"
 
@@ -95,7 +96,8 @@ static void renegotiate(void)
 }
 
 /*
- * The peer answers a renegotiation request at any time, or in the middle of it.
+ * The peer may answer a renegotiation request at any time, so there is no
+ * takeover before the renegotiation has ended.
  */
 START_TEST(renegotiation_before_a_takeover)
 {
@@ -210,7 +212,10 @@ START_TEST(no_takeover_without_a_socket)
 }
 END_TEST
 
-/* Odd loops: after a takeover. tlssf_status() reports it without a bridge. */
+/*
+ * tlssf_status() reports a takeover even without a bridge. There was one in odd
+ * loops.
+ */
 START_TEST(status_without_a_bridge)
 {
 	BIO *below;
@@ -242,7 +247,7 @@ static int64_t play_socket_id(const struct sys_args *a)
 	return 0;
 }
 
-/* Later loops: a flush detects it first. */
+/* In the later loops a flush is the first call that detects it. */
 START_TEST(descriptor_used_again)
 {
 	socket_id = 4711;

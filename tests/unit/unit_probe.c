@@ -16,8 +16,8 @@ START_TEST(every_pair_is_verified)
 		for (int v = TLS12; v <= TLS13; v++) {
 			expect_success();
 			/*
-			 * a cipher that libcrypto lacks is accepted without
-			 * verification
+			 * The probe cannot verify a cipher that libcrypto
+			 * lacks. It then reports YES without verification.
 			 */
 			assert_cap(probe(v, c), TLSSF_YES, 0, library_has(c));
 			ck_assert_int_eq(version_of(model.info[0]), v);
@@ -151,7 +151,7 @@ START_TEST(probe_without_loopback)
 {
 	struct tlssf_caps caps = { .size = sizeof(caps) };
 
-	/* one failure answers everything */
+	/* after one failure to make a socket pair, no other is tried */
 	SCRIPT(tcp_pair, .result = -EADDRNOTAVAIL);
 	ck_assert_int_eq(tlssf_probe(&caps), 0);
 	script_done();

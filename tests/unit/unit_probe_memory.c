@@ -56,7 +56,10 @@ static int64_t slow_failure(const struct sys_args *a)
 	return -ETIMEDOUT;
 }
 
-/* If loopback drops packets, the probe must not take most of the time. */
+/*
+ * If loopback drops packets, each trial takes long. It must be repeated so
+ * seldom that the probe does not take most of the time.
+ */
 START_TEST(slow_failures_last_longer)
 {
 	SCRIPT(tcp_pair, .play = slow_failure);
@@ -99,7 +102,7 @@ END_TEST
 
 /* ---- rekey and options ---- */
 
-/* Rekey is probed again; an option that has worked stays. */
+/* Rekey is probed again, but the answer stays for an option that has worked. */
 START_TEST(options_are_kept)
 {
 	struct tlssf_caps caps = { .size = sizeof(caps) };
@@ -159,7 +162,7 @@ START_TEST(rekey_once_a_second)
 }
 END_TEST
 
-/* The kernel accepts the second key and continues with the first one. */
+/* A kernel that accepts the second key and then uses the first cannot rekey. */
 START_TEST(rekey_without_effect)
 {
 	assert_recovers();

@@ -7,7 +7,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#define EXPLICIT 8	/* TLS 1.2 GCM and CCM: the nonce is on the wire */
+#define EXPLICIT 8	/* in TLS 1.2 GCM and CCM, nonce bytes on the wire */
 #define TAG 16
 #define LAST_ERRNO 133
 

@@ -24,9 +24,9 @@ enum damage { NONE, PLAINTEXT, INNER_TYPE, OUTER_TYPE, LENGTH, NONCE,
 	      TAG_BIT, DAMAGES };
 
 struct model {
-	unsigned char info[2][SYS_CRYPTO_MAX];	/* the newest first */
-	unsigned int keys;	/* installed so far */
-	bool stale;		/* uses the key before the newest */
+	unsigned char info[2][SYS_CRYPTO_MAX];	/* keys, the newest first */
+	unsigned int keys;	/* how many keys were installed so far */
+	bool stale;		/* the model uses the key before the newest */
 	enum damage damage;
 	unsigned char plain[256];
 	size_t plain_len;
@@ -54,20 +54,23 @@ void expect_key(void);
 void expect_record(void);
 void expect_close(void);
 void expect_success(void);	/* a complete trial that succeeds */
-void expect_old_options(void);	/* a trial up to the options of Linux 5.19 */
-void expect_rekey(void);	/* the same with a rekey that works */
+/* A trial until the last option that Linux 5.19 has. */
+void expect_old_options(void);
+/* That trial, followed by a rekey that succeeds. */
+void expect_rekey(void);
 
 /* Probe, and check that the whole script was played. */
 struct tlssf_cap probe(int version, int cipher);
-struct tlssf_cap probe_gcm(void);	/* after a minute */
-bool probe_rekey(void);		/* after a minute */
+/* A minute passes first, so failures are not cached any more. */
+struct tlssf_cap probe_gcm(void);
+bool probe_rekey(void);
 void assert_cap(struct tlssf_cap cap, int tx, int error, int verified);
-/* After a failure the next trial may succeed. */
+/* Check that after a failure the next trial succeeds. */
 void assert_recovers(void);
 
-/* Every errno, from 1; 0 after the last. */
+/* Returns the errno after `err` (after 0, the first), or 0 after the last. */
 int next_errno(int err);
-/* This errno shows nothing about the kernel's abilities. */
+/* Returns whether this errno says nothing about the kernel's abilities. */
 bool passes(int err);
 
 void add_tests(Suite *suite, const char *name, const TTest *const *tests);

@@ -10,7 +10,7 @@
 
 static sem_t in_probe;
 static int gate[2];		/* a byte ends the system call of the probe */
-static struct tlssf_cap slow;	/* its answer */
+static struct tlssf_cap slow;	/* the answer of that probe */
 
 /* A system call of the probe that takes long, and is a cancellation point. */
 static int64_t send_late(const struct sys_args *a)
@@ -55,7 +55,7 @@ static void *end_slow_probe(pthread_t thread)
 	return result;
 }
 
-/* The answer is cached: the probe makes no system call. */
+/* Check that the answer is cached, so that the probe makes no system call. */
 static void assert_known(void)
 {
 	script_done();
@@ -75,7 +75,7 @@ START_TEST(cancelled_in_the_probe)
 }
 END_TEST
 
-/* The probe restores the caller's own setting. */
+/* The probe restores the cancellation state that the caller has set. */
 START_TEST(cancellation_is_restored)
 {
 	static const int states[] = { PTHREAD_CANCEL_DISABLE,
@@ -100,7 +100,7 @@ static void expect_exit(pid_t child)
 	ck_assert_int_eq(status, 0);
 }
 
-/* The child does not wait for a thread that it does not have. */
+/* A forked child must not wait for the thread that probes in the parent. */
 START_TEST(forked_while_another_thread_probes)
 {
 	pthread_t thread = start_slow_probe();

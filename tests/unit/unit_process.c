@@ -14,7 +14,7 @@
 
 static bool no_wiped_pages;
 
-/* Replaces the C library's, for the library as well. */
+/* Replaces the C library's madvise() in this program and in libtlssf. */
 int madvise(void *at, size_t len, int advice)
 {
 	if (no_wiped_pages && advice == MADV_WIPEONFORK) {
@@ -24,7 +24,7 @@ int madvise(void *at, size_t len, int advice)
 	return (int)syscall(SYS_madvise, at, len, advice);
 }
 
-/* In a child with this number: is it different from the known ones? */
+/* In a child: returns whether its number differs from all known ones. */
 static bool is_new(const uint32_t *known, int n)
 {
 	uint32_t id = tlssf_sys.process();
@@ -44,7 +44,7 @@ static void expect_success(pid_t child)
 	ck_assert_int_eq(status, 0);
 }
 
-/* In a child: its own child has a third number. */
+/* In a child: fork, and check that the new child has yet another number. */
 static int has_new_child(uint32_t *known)
 {
 	int status = 1;
@@ -128,7 +128,7 @@ int main(void)
 	Suite *suite = suite_create("unit_process");
 	TCase *processes = add_case(suite, "processes");
 
-	/* the page is allocated once in a process */
+	/* each test needs its own process: the page is allocated only once */
 	setenv("CK_FORK", "yes", 1);
 	tcase_add_test(processes, children_are_others);
 	tcase_add_test(processes, children_made_by_hand);

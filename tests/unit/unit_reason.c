@@ -74,7 +74,7 @@ START_TEST(names_are_words_and_texts_are_clauses)
 
 		for (const char *p = tlssf_reason_name(i); *p != '\0'; p++)
 			ck_assert(islower((unsigned char)*p) || *p == '_');
-		/* callers print it after "...: ", and add the full stop */
+		/* callers print the text after "...: ", and add a full stop */
 		ck_assert_uint_gt(strlen(text), 20);
 		ck_assert_int_ne(text[strlen(text) - 1], '.');
 		ck_assert_ptr_null(strchr(text, '\n'));
@@ -269,7 +269,7 @@ START_TEST(function_and_argument_are_one)
 			tlssf_set_trace(trace_odd, &odd);
 		else
 			tlssf_set_trace(trace_even, &even);
-		/* the function before is not in use any more */
+		/* no thread is in the previous function any more */
 		ck_assert_int_eq(atomic_load(&in_use[(i + 1) % 2]), 0);
 	}
 	end_talking(threads, 3);

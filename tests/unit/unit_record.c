@@ -141,8 +141,8 @@ START_TEST(may_begin)
 						PLAIN);
 	}
 	/*
-	 * the guess is exact only if the nonce follows the sequence number, and
-	 * not for CCM
+	 * The guess detects a wrong sequence number only if the nonce follows
+	 * it, and never for CCM.
 	 */
 	if (!tlssf_explicit_nonce(&key) && key.cipher != TLSSF_AES_128_CCM)
 		ck_assert_int_eq(wrong, 0);
@@ -210,7 +210,7 @@ START_TEST(explicit_nonces)
 }
 END_TEST
 
-/* The padding costs its length, and the content stays what it was. */
+/* Padding makes the record longer by its length; the content is the same. */
 START_TEST(padded_round_trip)
 {
 	static const size_t contents[] = { 0, 1, 5, PLAIN };

@@ -8,8 +8,8 @@
 
 /*
  * The peer answers close_notify with a FIN and no close_notify of its own. For
- * OpenSSL that is an error of the read direction; tlssf_shutdown() must return
- * 0 each time.
+ * OpenSSL such an end is an error of the read direction. tlssf_shutdown() must
+ * return 0 each time all the same.
  */
 START_TEST(shutdown_after_a_bare_fin)
 {

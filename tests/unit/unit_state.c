@@ -51,7 +51,7 @@ static bool aborts(void (*run)(const void *arg), const void *arg)
 
 struct machine {		/* one of the three states with setters */
 	const char *name;
-	unsigned int count;	/* of its states */
+	unsigned int count;	/* how many states it has */
 	void (*enter)(struct conn *c, unsigned int state);
 	void (*step)(struct conn *c, unsigned int to);
 	unsigned int (*state)(const struct conn *c);
@@ -204,9 +204,9 @@ struct combination {
 	enum sealer sealer;
 	enum sample_step sample;
 	enum bridge_kind bridge;
-	enum reseal_step reseal;	/* IDLE without keys of a takeover */
-	bool keys;		/* of a takeover */
-	bool account;		/* of the kernel's TLS layer */
+	enum reseal_step reseal;	/* without `keys` always IDLE */
+	bool keys;		/* has the keys of a takeover */
+	bool account;		/* has an account of the kernel's TLS layer */
 };
 
 static struct conn *conn_with(const struct combination *k)
@@ -287,7 +287,7 @@ static bool can_be_made(const struct combination *k)
 	return k->keys || k->reseal == RESEAL_IDLE;
 }
 
-/* Loop test over life and sealer. */
+/* This loop test has one loop for each combination of life and sealer. */
 START_TEST(combination_is_legal_if_in_the_table)
 {
 	unsigned int n = N_COMBINATIONS / (LIFE_COUNT * SEALER_COUNT);
@@ -321,7 +321,10 @@ START_TEST(every_row_is_in_use)
 }
 END_TEST
 
-/* After a takeover there are keys, else there are none; as for the account. */
+/*
+ * A connection has keys if and only if there was a takeover, and an account if
+ * and only if the kernel encrypts.
+ */
 START_TEST(missing_parts_are_illegal)
 {
 	struct combination k = { .sealer = (enum sealer)_i };

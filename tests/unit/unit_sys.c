@@ -150,8 +150,9 @@ static void close_pair(void)
 }
 
 /*
- * TCP delays bytes by at most 200 ms. If the test took longer since `start`, it
- * has shown nothing: it gets a new pair and tries again.
+ * TCP holds bytes back for at most 200 ms. If the test took longer since
+ * `start`, it has shown nothing. Then this makes a new pair and returns false,
+ * and the test tries again.
  */
 static bool in_time(uint64_t start)
 {
@@ -183,7 +184,7 @@ START_TEST(pair_is_ours_and_limited)
 }
 END_TEST
 
-/* Where descriptors run out, none is leaked. */
+/* If tcp_pair() fails since no descriptor is left, it leaks none. */
 START_TEST(pair_without_descriptors)
 {
 	struct rlimit limit;

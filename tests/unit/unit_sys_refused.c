@@ -18,10 +18,13 @@
 static const struct sys *const sys = &tlssf_sys;
 static int pair[2];
 
-/* In even loops like a sandbox, in odd ones like a kernel without the call. */
+/*
+ * Refused calls fail as in a sandbox (even loops), or as on a kernel that does
+ * not have them (odd loops).
+ */
 #define ERR	(_i % 2 ? ENOSYS : EPERM)
 
-/* Refuse these calls from now on; where that is impossible, end the test. */
+/* Refuse these calls from now on. Skips the test if that is impossible. */
 #define REFUSE_OR_SKIP(...) do { \
 	if (!REFUSE(ERR, __VA_ARGS__)) { \
 		skip_test("unit_sys: no seccomp filters here"); \
@@ -51,7 +54,7 @@ START_TEST(preadv_refused)
 
 	ck_assert_int_eq(pwrite(fd, "0123456789", 10, (off_t)far), 10);
 	REFUSE_OR_SKIP(SYS_preadv);
-	/* fewer bytes than were wanted, as at any other time */
+	/* preadv() may always return fewer bytes than were wanted */
 	ck_assert_int_eq(sys->preadv(fd, v, 2, far + 1), 4);
 	ck_assert_mem_eq(a, "1234", 4);
 	ck_assert_int_eq(sys->preadv(fd, v + 1, 1, far + 5), 5);
@@ -98,7 +101,7 @@ START_TEST(only_write_is_left)
 	REFUSE_OR_SKIP(SYS_sendto, SYS_sendmsg);
 	ck_assert_int_eq(sys->send(pair[0], "abcd", 4, false), 4);
 	expect_text("abcd");
-	/* write() cannot say that more follows */
+	/* write(), the replacement, has no MSG_MORE */
 	ck_assert_int_eq(sys->send(pair[0], "e", 1, true), -ERR);
 	ck_assert_int_eq(sys->send(-1, "e", 1, false), -EBADF);
 	ck_assert_int_eq(shutdown(pair[0], SHUT_WR), 0);
@@ -128,7 +131,7 @@ START_TEST(write_leaves_signals_alone)
 }
 END_TEST
 
-/* Where SIGPIPE could not be held back, write() is not used. */
+/* write() is not used if a call to hold SIGPIPE back is refused, too. */
 START_TEST(signals_refused)
 {
 	static const int calls[] = { SYS_rt_sigprocmask, SYS_rt_sigpending,
@@ -197,8 +200,8 @@ START_TEST(file_size_without_flags)
 END_TEST
 
 /*
- * Kernel TLS cannot be taken off a socket: it is not attached where a sandbox
- * refuses what it needs afterwards.
+ * Kernel TLS cannot be taken off a socket. So it is not attached if the sandbox
+ * refuses a call that it needs afterwards.
  */
 START_TEST(no_kernel_tls_in_a_sandbox)
 {

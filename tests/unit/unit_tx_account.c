@@ -38,7 +38,7 @@ static int64_t play_seq(const struct sys_args *a)
 	struct kernel_key key = { .version = 0x0304, .cipher = sock.cipher,
 				  .seq = sock.seq };
 
-	if (a->out_len == HEAD_LEN)	/* only to see whether there is a key */
+	if (a->out_len == HEAD_LEN)	/* the library asks: is there a key? */
 		return -sock.head_err;
 	ck_assert_uint_eq(a->out_len, tlssf_kernel_key_size(sock.cipher));
 	if (!sock.seq_err)
@@ -111,7 +111,10 @@ START_TEST(zero_only_when_all_is_in_tcp)
 }
 END_TEST
 
-/* An alert or an empty record has no plaintext, and has bytes to wait for. */
+/*
+ * An alert or an empty record counts as no plaintext, but its record has bytes
+ * that TCP must get.
+ */
 START_TEST(records_count_without_plaintext)
 {
 	const struct kind *k = &kinds[_i];
@@ -154,7 +157,7 @@ START_TEST(inexact_needs_two_idle_looks)
 	script_advance(24);
 	assert_drain(c, -EAGAIN);
 	script_advance(1);
-	/* the record was in TCP before the second look */
+	/* the record reached TCP before the second look */
 	kernel_sends(c, 5, 1);
 	assert_drain(c, 0);
 	/* exact from here on: a longer wait changes nothing */
@@ -283,7 +286,7 @@ START_TEST(options_are_set_and_read_back)
 	script_done();
 	ck_assert(c->tx->zerocopy);
 	ck_assert_uint_eq(tlssf_tx_record_max(c), 900);
-	/* a new key changes neither; records count as at least half full */
+	/* a new key changes no option; records count as at least half full */
 	tlssf_tx_before_new_key(c);
 	ck_assert(c->tx->zerocopy);
 	tlssf_tx_sent(c, 9000, false);
@@ -292,8 +295,8 @@ START_TEST(options_are_set_and_read_back)
 END_TEST
 
 /*
- * An acknowledgement arrives between two looks, so that the counters do not fit
- * together.
+ * An acknowledgement arrives between two looks at TCP's counters, so they do
+ * not fit together, and the sum is not exact.
  */
 START_TEST(looks_that_differ_are_inexact)
 {
@@ -319,7 +322,7 @@ START_TEST(records_of_all_keys_count)
 
 	kernel_sends(c, 100, 3);
 	tlssf_tx_before_new_key(c);
-	sock.seq = 0;		/* of the new key */
+	sock.seq = 0;		/* the new key starts at 0 */
 	kernel_sends(c, 10, 4);
 	ck_assert_uint_eq(tlssf_tx_records(c), 7);
 	assert_drain(c, -EAGAIN);

@@ -31,7 +31,10 @@ extern struct ctx_conf zerocopy_conf; /* requests zerocopy and small records */
  * `queued` unacknowledged bytes.
  */
 struct conn *start(const struct kind *k, uint64_t queued);
-/* `plain` bytes were sent as so many records, none of which is in TCP yet. */
+/*
+ * Make the kernel accept `plain` bytes as so many records, none of which is in
+ * TCP yet.
+ */
 void kernel_sends(struct conn *c, uint64_t plain, unsigned int records);
 
 #define assert_drain(c, want) ck_assert_int_eq(tlssf_tx_drain(c), want)

@@ -32,7 +32,7 @@ START_TEST(unknown_cipher_is_inexact)
 }
 END_TEST
 
-/* The sum is not exact until the TCP queue was seen idle twice. */
+/* Check that the sum becomes exact when the TCP queue was seen idle twice. */
 static void assert_recovers(struct conn *c)
 {
 	ck_assert(!c->tx->exact);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The method userspace with scripted system calls: whatever the socket accepts,
- * the peer can decrypt, and exactly that was reported to the caller.
+ * The method userspace with scripted system calls. The peer can decrypt all
+ * that the socket accepts, and exactly these bytes are reported to the caller.
  */
 #include "scripted_sys.h"
 #include "unit_userspace_world.h"
@@ -122,8 +122,8 @@ START_TEST(signals_are_wants)
 END_TEST
 
 /*
- * Below is not a socket but a BIO of the application: it gets bytes until it
- * refuses.
+ * The write BIO is not a socket but a BIO of the application. It gets bytes
+ * until it refuses some.
  */
 START_TEST(custom_bio)
 {
@@ -153,8 +153,9 @@ END_TEST
 #define NEVER	(-1)
 
 /*
- * The first batch has `target` bytes. `early`: the call may return early
- * always, never, or after so many ms (SO_SNDTIMEO).
+ * Check that the first batch (the bytes that are encrypted before the first
+ * send) has `target` bytes. `early` says when the call may return early:
+ * ALWAYS, NEVER, or after so many ms (SO_SNDTIMEO).
  */
 static void expect_next_batch(size_t room, int early, size_t target)
 {
@@ -188,7 +189,10 @@ START_TEST(room_limits_the_batch)
 }
 END_TEST
 
-/* TCP is short of memory: for a while no connection encrypts much ahead. */
+/*
+ * The socket refuses bytes although its buffer has room, so TCP is short of
+ * memory. For a while then, no connection encrypts much ahead.
+ */
 START_TEST(refused_in_spite_of_room)
 {
 	expect_batch(1u << 30, ALWAYS, BATCH_LARGE);
@@ -369,7 +373,7 @@ START_TEST(jobs)
 }
 END_TEST
 
-/* Where header, file and trailer fit, they share one record. */
+/* If header, file and trailer fit into one record, they share it. */
 START_TEST(job_shares_records)
 {
 	world_open(TLS13_ROW, NULL);

@@ -45,7 +45,7 @@ static void fail_read(int err)
 	size_t taken = w.p.wire.taken;
 
 	if (err == EINTR)
-		return;		/* these are tried again: see below */
+		return;		/* the read is repeated; tested below */
 	begin((uint64_t)err);
 	w.reads_left = 0;
 	w.read_err = err;
@@ -105,8 +105,8 @@ START_TEST(short_reads)
 END_TEST
 
 /*
- * The file was truncated after its size was read: that is its end, not an
- * error.
+ * The file was truncated after its size was read. tlssf_send() takes this for
+ * the end of the file, and reports no error.
  */
 START_TEST(file_ends_early)
 {
@@ -217,7 +217,7 @@ static void fail_send(int err)
 	refuse(err);
 }
 
-/* A part of the batch was sent before. */
+/* The send of the rest of a batch fails, after a part of it was sent. */
 static void fail_rest(int err)
 {
 	if (special(err))

@@ -13,7 +13,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SOCK	1000	/* numbers of no real descriptors */
+/* numbers that no real descriptor has */
+#define SOCK	1000
 #define SOCK2	1001
 #define FILE_FD	1010
 #define TLS13_ROW	(&rows[2])
@@ -26,7 +27,7 @@ struct world {
 	int timeout_ms;			/* SO_SNDTIMEO; -1: none */
 	bool writable;			/* preads until one fails */
 	size_t read_max;		/* bytes of one pread; 0: end of file */
-	unsigned int reads_left;	/* then pread fails: */
+	unsigned int reads_left;	/* after so many, pread fails with: */
 	int read_err;
 	uint64_t start;			/* file offset of the send */
 	uint64_t reported, received;
@@ -39,18 +40,19 @@ void world_open(const struct suite_row *row,
 void world_close(void);
 void begin(uint64_t start);	/* start a send of the file from this offset */
 /*
- * One tlssf_send() of what is left of `len`. Afterwards the bytes reported are
- * those that the peer has received.
+ * Call tlssf_send() once for what is left of `len`. Checks that the peer has
+ * received exactly the bytes that were reported.
  */
 ssize_t step(size_t len);
 /* Repeat step() until `len` bytes are reported; the wire has room. */
 void finish(size_t len);
-/* The peer has received this part of the file, which step() did not send ... */
+/* Check that the peer receives this part of the file, without step(). */
 void receive_part(uint64_t off, size_t len);
-void receive(uint64_t off, size_t len);	/* ... and nothing else */
+void receive(uint64_t off, size_t len);	/* ... and nothing after it */
 void assert_error(ssize_t r, int err, int reason, bool dead);
 /*
- * The connection is dead: no system call is made, and SSL_write() fails, too.
+ * Check that the connection is dead: no call makes a system call, and
+ * SSL_write() fails, too.
  */
 void assert_dead(int err);
 struct tlssf_status status_of(SSL *ssl);

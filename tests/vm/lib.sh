@@ -39,8 +39,8 @@ archive() {
 	echo "$site"
 }
 
-# copy_network_setup ROOT: apt in the system ROOT reaches the Debian archive as
-# apt on this machine does.
+# copy_network_setup ROOT: copy the settings with which apt in the system ROOT
+# reaches the Debian archive as apt on this machine does.
 copy_network_setup() {
 	apt-config dump Acquire | "${as_root[@]}" install -m 644 /dev/stdin \
 		"$1/etc/apt/apt.conf.d/00machine" &&
