@@ -154,7 +154,7 @@ static void get_file(SSL *ssl, const struct file *f)
 	}
 }
 
-/* CPU time of the server so far, read after it has become idle. */
+/* Give the server time to become idle. Returns its CPU time so far. */
 static unsigned long long server_cpu_ns(int pid)
 {
 	struct timespec idle = { .tv_nsec = 50000000 };

@@ -184,7 +184,7 @@ static void send_bytes(SSL *ssl, bool with_tlssf, size_t len, int client)
 			       : send_by_ssl_write(ssl, done, len - done);
 		done += n;
 		if (!n && client < 0)
-			return;		/* stalled: the client does not read */
+			return;		/* the client does not read: stalled */
 		if (!n)
 			read_all(client);
 	}

@@ -48,8 +48,8 @@ up() {
 }
 
 # serve NAME PORT LOAD [LINE [WRAPPER...]]: start nginx as a single process,
-# whose CPU time is that of a worker. LOAD and LINE are lines for the
-# configuration: the first one, and one in the server block.
+# whose CPU time is that of a worker. LOAD becomes the first line of the
+# configuration, and LINE a line in the server block.
 serve() {
 	local name=$1 port=$2 load=$3 line=${4-}
 	mkdir "$work/$name"

@@ -4,11 +4,12 @@
  * libtlssf and with other methods ("variants").
  *
  * The server is this thread on one CPU; the client is a child process on
- * another CPU. A sample is a new connection with a real handshake, then the
- * timed phase: either several responses, each requested by the client, or one
- * bulk transfer, which ends when the client has received all of it. In timed
- * phases the client does not decrypt, so that the server is the bottleneck: the
- * client counts records or discards them in the kernel (MSG_TRUNC).
+ * another CPU. A sample is one measurement: a new connection with a real
+ * handshake, then the timed phase. That is either several responses, each
+ * requested by the client, or one bulk transfer, which ends when the client has
+ * received all of it. In timed phases the client does not decrypt, so that the
+ * server is the bottleneck: the client counts records or discards them in the
+ * kernel (MSG_TRUNC).
  *
  * Each round runs all variants in random order. Variants are compared only
  * within a round, because the speed of the machine may change between rounds.
@@ -282,7 +283,10 @@ static void run_round(int round)
 			measure_one(&variants[order[i]]);
 }
 
-/* Returns the share of CPU time that other programs used meanwhile. */
+/*
+ * Run all rounds. Returns the share of CPU time that other programs used during
+ * them.
+ */
 static double run_rounds(void)
 {
 	struct load from = load_now(), to;

@@ -23,7 +23,7 @@ struct conf {
 	int header;		/* bytes of the header before the file */
 	int responses;		/* timed, per connection; 0: a bulk transfer */
 	int warm_up;		/* untimed responses before these */
-	int connections;	/* concurrent, with a bulk transfer on each */
+	int connections;	/* concurrent ones, each with a bulk transfer */
 	int slow;		/* further connections with a slow client */
 	int rounds;
 	int version;		/* TLS1_2_VERSION or TLS1_3_VERSION */
@@ -108,7 +108,7 @@ SSL_CTX *new_ctx(const SSL_METHOD *method);
 
 double now(clockid_t clock);		/* in seconds */
 
-/* CPU seconds since boot: of the whole machine, and of other programs. */
+/* CPU seconds since boot, of the whole machine and of other programs. */
 struct load {
 	double all, others;
 };
@@ -146,7 +146,7 @@ struct sample {
 	double cpu, wall;	/* seconds per response */
 	double records;		/* per response */
 	double calls;		/* tlssf_status.calls per response */
-	int method;		/* that libtlssf used, or -1 */
+	int method;		/* which method libtlssf used, or -1 */
 };
 
 /* ---- send.c ---- */
@@ -157,7 +157,7 @@ struct connection accept_connection(const struct variant *v);
 /* Measure bulk transfers on many concurrent connections. */
 struct sample measure_many(const struct variant *v);
 
-/* ---- send_gnutls.c: exits if built without GnuTLS ---- */
+/* ---- send_gnutls.c; without GnuTLS these functions exit ---- */
 void gnutls_open(struct connection *l);	/* handshake on l->sock */
 void gnutls_request(struct connection *l);	/* read a request */
 void gnutls_respond(struct connection *l);

@@ -18,9 +18,9 @@
 #define SLOW_BYTES	16384	/* one slow client reads these ... */
 #define SLOW_PAUSE	0.001	/* ... every SLOW_PAUSE seconds */
 
-static const unsigned char *content;	/* of the file, mapped */
+static const unsigned char *content;	/* the file, mapped */
 
-/* Is `data` what the server has to send from byte `at` of the stream on? */
+/* Returns whether the server must send `data` at byte `at` of the stream. */
 static bool matches(uint64_t at, const unsigned char *data, size_t len)
 {
 	uint64_t header = (uint64_t)conf.header, size = header + conf.size;
@@ -47,7 +47,10 @@ static void receive_all(int sock, unsigned char *to, size_t len)
 	must(recv(sock, to, len, MSG_WAITALL) == (ssize_t)len, "recv");
 }
 
-/* Bytes of a record, after its header of 5 bytes, that are not plaintext. */
+/*
+ * Returns how many bytes of a record, after its header of 5 bytes, are not
+ * plaintext.
+ */
 static size_t overhead(void)
 {
 	if (conf.version == TLS1_3_VERSION)

@@ -28,7 +28,7 @@ struct transfer {
 	bool slow;
 };
 
-/* ---- one step of a transfer: false when the socket is full ---- */
+/* ---- one step of a transfer; returns false when the socket is full ---- */
 
 static bool step_tlssf(struct transfer *t)
 {

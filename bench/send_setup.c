@@ -106,7 +106,7 @@ double now(clockid_t clock)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* From /proc/stat: user nice system idle iowait irq softirq steal. */
+/* Reads /proc/stat: user nice system idle iowait irq softirq steal. */
 struct load load_now(void)
 {
 	double t[8], tick = (double)sysconf(_SC_CLK_TCK);

@@ -49,7 +49,11 @@ static struct spread wall_of(unsigned int v)
 	return spread(x);
 }
 
-/* Ratios within a round: the speed of the machine may change between rounds. */
+/*
+ * Returns the ratios of the base's CPU time to that of variant v. Each ratio
+ * compares two samples of the same round, because the speed of the machine may
+ * change between rounds.
+ */
 static struct spread ratio_of(unsigned int base, unsigned int v)
 {
 	double x[MAX_ROUNDS];

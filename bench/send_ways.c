@@ -47,7 +47,7 @@ static void pread_write(struct connection *l)
 	}
 }
 
-/* Header and file in one buffer, up to ONE_SEND per SSL_write(). */
+/* Send header and file from one buffer, up to ONE_SEND per SSL_write(). */
 static void one_write(struct connection *l)
 {
 	size_t used = (size_t)conf.header, n;
@@ -71,7 +71,10 @@ static ssize_t SSL_sendfile(SSL *ssl, int fd, off_t off, size_t len, int flags)
 	die("BoringSSL has no SSL_sendfile");
 }
 
-/* BoringSSL has it as EVP_AEAD only, which encrypt_record() cannot use. */
+/*
+ * BoringSSL has this cipher as an EVP_AEAD only, which encrypt_record() cannot
+ * use.
+ */
 static const EVP_CIPHER *EVP_chacha20_poly1305(void)
 {
 	die("BoringSSL has no EVP_chacha20_poly1305");
@@ -159,9 +162,9 @@ static void tcp_sendfile(struct connection *l)
 
 /*
  * A lower limit for the cost of any design that reads, encrypts and sends a
- * file: the reads and sends of 32 records at a time, without a TLS library, and
- * the encryption of as many bytes, which are always in the CPU cache. The
- * client cannot decrypt what this sends.
+ * file. This reads and sends 32 records at a time, without a TLS library, and
+ * encrypts as many bytes, which are always in the CPU cache. The client cannot
+ * decrypt what this sends.
  */
 static void minimal_cost(struct connection *l)
 {
@@ -250,7 +253,7 @@ static void tlssf(struct connection *l)
 
 const struct variant variants[MAX_VARIANTS] = {
 	{ "pread+SSL_write", pread_write, OPENSSL, NONE, false, true },
-	/* identical to the first: its ratio shows the noise */
+	/* the same as the first variant, so its ratio shows the noise */
 	{ "the-same-again", pread_write, OPENSSL, NONE, false, true },
 	{ "one-SSL_write", one_write, OPENSSL, NONE, false, true },
 	{ "SSL_sendfile", write_ssl_sendfile, OPENSSL_KTLS, NONE, false, true },
