@@ -68,7 +68,7 @@ if(TLSSF_EXAMPLES)
 	endif()
 endif()
 
-# The programs of docs/ADOPTING.md. One of them needs libevent; it is optional.
+# The programs of docs/ADOPTING.md. The one that needs libevent is optional.
 function(add_adopting name)
 	list(TRANSFORM ARGN PREPEND examples/adopting/)
 	add_executable(adopting_${name} examples/adopting/setup.c ${ARGN})

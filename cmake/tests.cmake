@@ -50,8 +50,8 @@ function(add_peer)
 endfunction()
 add_peer()
 
-# sort_test_sources(FOLDER): as sort_sources(); each part must belong to a
-# program.
+# sort_test_sources(FOLDER): do what sort_sources() does, and check that each
+# part belongs to a program.
 macro(sort_test_sources folder)
 	sort_sources(tests/${folder})
 	foreach(part IN LISTS parts)
@@ -67,7 +67,7 @@ macro(sort_test_sources folder)
 	endforeach()
 endmacro()
 
-# A test that takes more seconds than this hangs, even on a slow and busy
+# Timeout in seconds: a test that needs longer has hung, even on a slow and busy
 # machine.
 set(hang 3600)
 # register(NAME LABEL COMMAND...): add a test. The exit status 77 means skipped.

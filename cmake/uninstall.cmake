@@ -16,7 +16,7 @@ foreach(file IN LISTS files)
 	message(STATUS "Removed ${file}")
 endforeach()
 
-# The deepest folders first. rmdir fails for a folder that is not empty.
+# Remove the deepest folders first. rmdir fails for a folder that is not empty.
 if(EXISTS ${record})
 	file(STRINGS ${record} folders)
 	list(SORT folders ORDER DESCENDING)

@@ -47,14 +47,14 @@ print_line() {
 	printf '%s%s\n' "${status_loop:+$'\r\e[K'}" "$*"
 }
 
-# time_left SECONDS DONE ALL: ", about TIME left", estimated from the SECONDS
-# that DONE of ALL steps took; nothing while DONE is 0.
+# time_left SECONDS DONE ALL: print ", about TIME left", estimated from the
+# SECONDS that DONE of ALL steps took. Prints nothing while DONE is 0.
 time_left() {
 	[[ $2 -gt 0 ]] || return 0
 	echo ", about $(duration $(($1 * ($3 - $2) / $2))) left"
 }
 
-# duration SECONDS: the time as text, in seconds or in minutes.
+# duration SECONDS: print the time as text, in seconds or in minutes.
 duration() {
 	if [[ $1 -lt 90 ]]; then
 		echo "$1 s"
@@ -63,7 +63,8 @@ duration() {
 	fi
 }
 
-# main_error LOG: the first line that reports an error, otherwise the last line.
+# main_error LOG: print the first line that reports an error, otherwise the last
+# line.
 main_error() {
 	awk '
 	function found(line) {
@@ -146,7 +147,7 @@ build() {
 
 # find_debian [--update] SUITE [PACKAGE...]: set `system` to the folder of a
 # Debian system of that release, made by tests/vm/root if necessary. On failure,
-# set `why`; status 77: debootstrap or apt-get failed.
+# set `why`. The status is 77 if debootstrap or apt-get failed.
 find_debian() {
 	local found status=0 errors
 	errors=$(mktemp)
@@ -162,8 +163,8 @@ find_debian() {
 # The last line of every test program.
 summary='^[A-Za-z0-9_./-]+: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$'
 
-# A test program that takes more seconds than this hangs: even a slow and busy
-# machine needs less. TLSSF_FULL: the tests use long lists of sizes.
+# Timeout in seconds: a test program that needs longer has hung, even on a slow
+# and busy machine. With TLSSF_FULL the tests use long lists of sizes.
 hang=$([[ ${TLSSF_FULL-} ]] && echo 14400 || echo 3600)
 
 # run_program NAME COMMAND...: run a test program. If the program has no summary
