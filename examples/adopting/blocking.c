@@ -39,7 +39,11 @@ static int respond(SSL *ssl, struct tlssf_job *job)
 	uint64_t before;
 	int r;
 
-	do {	/* WANT: a signal, or nothing was taken for SO_SNDTIMEO */
+	/*
+	 * WANT_WRITE: a signal arrived, or the socket took no data until
+	 * SO_SNDTIMEO expired.
+	 */
+	do {
 		before = job->done;
 		r = tlssf_send_job(ssl, job);
 	} while (r == TLSSF_WANT_WRITE && job->done > before);
