@@ -83,7 +83,7 @@ static void print_ulp(const struct report *r)
 	}
 }
 
-/* "yes?": the TLS library could not decrypt a record to verify it. */
+/* "yes?" means that the TLS library could not decrypt a record to verify it. */
 static void print_cap(const struct tlssf_cap *cap, int width)
 {
 	if (cap->tx == TLSSF_YES && !cap->verified)

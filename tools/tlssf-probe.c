@@ -34,7 +34,7 @@ static const char usage[] =
 "usage; 3: the test could not be done. With --connect, 0 and 1 mean\n"
 "that this connection could or could not be offloaded.\n";
 
-/* Returns -1 if the program has to go on, else its exit status. */
+/* Returns -1 if the program has to go on, otherwise its exit status. */
 static int parse_options(int argc, char **argv, struct settings *s)
 {
 	static const struct option options[] = {

@@ -70,11 +70,12 @@ typedef char tlssf_off_t_has_64_bits[sizeof(off_t) == 8 ? 1 : -1];
 enum tlssf_method {
 	TLSSF_METHOD_AUTO = 0,		/* the fastest method that is correct */
 	TLSSF_METHOD_SSL_SENDFILE = 1,	/* the TLS library's kernel TLS */
-	TLSSF_METHOD_KTLS = 2,		/* kernel TLS after a takeover */
+	TLSSF_METHOD_KTLS = 2,		/* kernel TLS with the keys taken over
+					 * from the TLS library */
 	TLSSF_METHOD_USERSPACE = 3,	/* many records for each system call;
 					 * when requested, only the TLS library
 					 * encrypts; under AUTO libtlssf
-					 * encrypts after a takeover */
+					 * encrypts with the keys taken over */
 	TLSSF_METHOD_COUNT = 4
 };
 
