@@ -19,8 +19,8 @@ typedef struct {
 	off_t sent_bytes;	/* sent by libtlssf, in all requests */
 	unsigned job_active:1;
 	unsigned kernel_encrypts:1;	/* the kernel has the keys */
-	unsigned keys_taken_over:1;	/* by libtlssf: data of SSL_write() is
-					 * then encrypted twice */
+	unsigned keys_taken_over:1;	/* libtlssf has the write keys: data of
+					 * SSL_write() is encrypted twice */
 	unsigned last_buf_seen:1;	/* nginx has passed the final buf */
 } ngx_http_tlssf_conn_t;
 

@@ -48,8 +48,8 @@ static ngx_int_t send_timed_out(ngx_http_tlssf_conn_t *conn)
 }
 
 /*
- * After TLSSF_WANT_READ or TLSSF_WANT_WRITE. Returns NGX_AGAIN, or NGX_ERROR
- * after send_timeout.
+ * Wait for what `want` says: TLSSF_WANT_READ or TLSSF_WANT_WRITE. Returns
+ * NGX_AGAIN, or NGX_ERROR after send_timeout.
  */
 static ngx_int_t wait_after_want(ngx_http_tlssf_conn_t *conn, int want)
 {
@@ -251,9 +251,10 @@ static ngx_int_t run_job(ngx_http_tlssf_conn_t *conn, ngx_chain_t **in)
 }
 
 /*
- * nginx's own send_chain sends chains without files, and what it has buffered
- * earlier. Exceptions: a job is unfinished, or libtlssf has taken over the
- * keys, because data of SSL_write() is then encrypted twice.
+ * Returns whether nginx's own send_chain sends this chain. It sends chains
+ * without files, and what it has buffered earlier. It does not if a job is
+ * unfinished, or if libtlssf has taken the write keys over from OpenSSL,
+ * because data of SSL_write() is then encrypted twice.
  */
 static int nginx_can_send(const ngx_http_tlssf_conn_t *conn,
 			  const ngx_chain_t *in)

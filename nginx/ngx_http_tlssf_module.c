@@ -148,8 +148,8 @@ static ngx_int_t set_variable(ngx_http_variable_value_t *v, const char *text)
 }
 
 /*
- * Returns how many bytes of this response libtlssf has sent; -1 if there is no
- * response yet or no TLS.
+ * Returns how many bytes of this response libtlssf has sent, or -1 if there is
+ * no response yet or no TLS.
  */
 static off_t bytes_of(ngx_http_request_t *r, const request_ctx_t **out)
 {
@@ -166,7 +166,7 @@ static off_t bytes_of(ngx_http_request_t *r, const request_ctx_t **out)
 
 enum { METHOD, REASON };
 
-/* $tlssf_method or $tlssf_reason, as `data` says. */
+/* Get the variable $tlssf_method or $tlssf_reason, as `data` says. */
 static ngx_int_t name_variable(ngx_http_request_t *r,
 			       ngx_http_variable_value_t *v, uintptr_t data)
 {

@@ -10,7 +10,7 @@ use Test::More;
 
 plan skip_all => 'the module is not loaded' unless $Nginx::module;
 
-# refused(NAME, SERVER, MESSAGE): nginx -t fails with that message.
+# refused(NAME, SERVER, MESSAGE): check that nginx -t fails with that message.
 sub refused {
 	my ($name, $server, $message) = @_;
 	my ($status, $out) = Nginx->new(server => $server)->check_config;
@@ -28,8 +28,8 @@ refused('kernel in a location', 'location / { tlssf_kernel off; }',
 refused('tlssf in if', 'if ($args) { tlssf on; }',
 	qr/"tlssf" directive is not allowed here/);
 
-# accepted(NAME, MODE, SERVER, WARNING): nginx -t succeeds with that warning, or
-# without any output.
+# accepted(NAME, MODE, SERVER, WARNING): check that nginx -t succeeds with that
+# warning, or without any output.
 sub accepted {
 	my ($name, $mode, $server, $warning) = @_;
 	my ($status, $out) = Nginx->new(mode => $mode, server => $server)

@@ -56,7 +56,7 @@ sub slow_client {
 	});
 }
 
-# records(BYTES): the complete records at the start of BYTES.
+# records(BYTES): returns the complete records at the start of BYTES.
 sub records {
 	my ($bytes) = @_;
 	my @found;
@@ -91,8 +91,8 @@ sub late_network {
 	});
 }
 
-# client(REQUEST, LENGTH, PORT, RELAY, OPTION...): send REQUEST; returns what
-# arrives, at least LENGTH bytes if possible.
+# client(REQUEST, LENGTH, PORT, RELAY, OPTION...): send REQUEST. Returns the
+# bytes that arrive, at least LENGTH if possible.
 sub client {
 	my ($send, $bytes, $port, $relay, @options) = @_;
 	my ($out, $end) = ('', time + $Nginx::patience);

@@ -91,7 +91,7 @@ same('the last 70000', $t->get('/f300001', headers =>
 is($t->get('/f1000', headers => { Range => 'bytes=2000-' })->{status}, 416,
 	'beyond the end');
 
-# multipart(CONTENT, BOUNDARY, [FIRST, LAST]...): the expected body
+# multipart(CONTENT, BOUNDARY, [FIRST, LAST]...): returns the expected body
 sub multipart {
 	my ($content, $boundary, @ranges) = @_;
 	my ($text, $size) = ('', length $content);

@@ -17,7 +17,8 @@ my $big = $t->file('big', bytes_of(2000000));
 my %small = map { $_ => $t->file("s$_", bytes_of($_, $_)) } 1, 5000, 15000;
 $t->start;
 
-# counted(NAME): a counter of /proc/net/tls_stat, such as TlsTxSw or TlsRxSw.
+# counted(NAME): returns a counter of /proc/net/tls_stat, such as TlsTxSw or
+# TlsRxSw.
 sub counted {
 	my ($name) = @_;
 	open(my $f, '<', '/proc/net/tls_stat') or die;

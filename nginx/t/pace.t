@@ -35,7 +35,8 @@ sub same {
 	ok($r->{clean}, "$name, then close_notify");
 }
 
-# seconds(NAME, PATH, BODY, LEAST): the download takes more than LEAST seconds.
+# seconds(NAME, PATH, BODY, LEAST): check that the download takes more than
+# LEAST seconds.
 sub seconds {
 	my ($name, $path, $body, $least) = @_;
 	my $start = time;

@@ -44,7 +44,7 @@ sub complete {
 	}
 }
 
-# The process IDs of a master's workers.
+# Returns the process IDs of a master's workers.
 sub workers {
 	my ($master) = @_;
 	return sort split ' ', `pgrep -P $master`;

@@ -30,8 +30,8 @@ our $mode = $ENV{TLSSF_NGINX_MODE} // 'auto';
 our $nginx = $ENV{TLSSF_NGINX} // '/usr/sbin/nginx';
 our $guest = $ENV{TLSSF_GUEST} // '';
 our $kernel = $guest && $module && $mode ne 'off';
-# Seconds for anything that a server or client has to do. Only what hangs takes
-# so long, however slow and busy the machine is.
+# Timeout in seconds: a server or client that needs longer for a step has hung,
+# even on a slow and busy machine.
 our $patience = 600;
 
 $SIG{PIPE} = 'IGNORE';
@@ -192,15 +192,15 @@ sub start {
 		$self->read_log('error.log');
 }
 
-# The exit status if nginx has ended, else undef; 0 for a daemon, whose status
-# is unknown.
+# Returns undef if nginx runs, otherwise its exit status, or 0 for a daemon,
+# whose status is unknown.
 sub ended {
 	my ($self) = @_;
 	return kill(0, $self->{pid}) ? undef : 0 if $self->{daemon};
 	return waitpid($self->{pid}, WNOHANG) == $self->{pid} ? $? : undef;
 }
 
-# Stop nginx by a signal; returns the exit status.
+# Stop nginx by a signal. Returns the exit status.
 sub stop {
 	my ($self, $signal) = @_;
 	my ($pid, $end, $status) = ($self->{pid}, time + $patience);
@@ -221,7 +221,7 @@ sub stop {
 	return $status;
 }
 
-# The last tests: nginx exits with 0, and its logs have no errors.
+# Run the last tests: nginx exits with 0, and its logs have no errors.
 sub finish {
 	my ($self, %o) = @_;
 	my $allow = $o{allow} // qr/(?!)/;
@@ -244,7 +244,7 @@ sub DESTROY {
 	system('rm', '-rf', $self->{dir}) unless $ENV{TLSSF_NGINX_KEEP};
 }
 
-# nginx -t: status and output.
+# Run nginx -t. Returns its status and output.
 sub check_config {
 	my ($self) = @_;
 	my $dir = $self->{dir};
@@ -272,9 +272,9 @@ sub wait_for {
 	return;
 }
 
-# The newest log line of a path as { status, sent, method, reason, bytes }.
-# nginx may write it after the response, so wait for as many lines as there were
-# requests.
+# Returns the newest log line of a path as { status, sent, method, reason,
+# bytes }. nginx may write it after the response, so wait for as many lines as
+# there were requests.
 sub logged {
 	my ($self, $path) = @_;
 	my $line = $self->wait_for(sub {
@@ -290,7 +290,7 @@ sub logged {
 
 # ---- the client ----
 
-# connect(rcvbuf => N, SSL_... => ...): a new client connection.
+# connect(rcvbuf => N, SSL_... => ...): returns a new client connection.
 sub connect {
 	my ($self, %o) = @_;
 	my $buffer = delete $o{rcvbuf};
@@ -307,7 +307,8 @@ sub connect {
 		asked => $self->{asked} }, 'Nginx::Client';
 }
 
-# get(PATH, headers => {...}, method => ...): a request on a new connection.
+# get(PATH, headers => {...}, method => ...): send a request on a new
+# connection.
 sub get {
 	my ($self, $path, %o) = @_;
 	my $tls = delete $o{tls} // {};
@@ -347,7 +348,8 @@ sub write {
 	return 1;
 }
 
-# Read more bytes; false at the end. Then {clean} is true if close_notify came.
+# Read more bytes. Returns false at the end. Then {clean} is true if
+# close_notify came.
 sub more {
 	my ($self) = @_;
 	my $n;
@@ -401,8 +403,8 @@ sub chunked {
 	return $body . ' (cut)';
 }
 
-# Read a response: { status, headers, body, whole, clean }. whole: the body has
-# the announced length.
+# Read a response. Returns { status, headers, body, whole, clean }. "whole" is
+# true if the body has the announced length.
 sub response {
 	my ($self, %o) = @_;
 	my %r = (headers => {}, whole => 1, body => '');
