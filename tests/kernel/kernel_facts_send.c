@@ -211,10 +211,7 @@ static void signals(int first_us, int every_us)
 	ck_assert_int_eq(setitimer(ITIMER_REAL, &it, NULL), 0);
 }
 
-/*
- * Returns the short count of a sendfile() that signals end, although there is
- * room for the whole file.
- */
+/* Returns the short count of a sendfile() that is ended by signals alone. */
 static size_t signalled_sendfile(size_t len)
 {
 	for (int i = 0; i < 20000; i++) {
@@ -362,10 +359,7 @@ static size_t tail_lost(int way)
 	return sent - c.peer.plain_len;
 }
 
-/*
- * The negative control: close() loses the last records. An acknowledgement in
- * time may prevent the loss.
- */
+/* close() loses the last records, unless an acknowledgement comes in time. */
 START_TEST(tail_is_lost)
 {
 	for (int i = 0; i < 20; i++) {
@@ -411,10 +405,7 @@ static void wait_state(int state)
 	ck_assert_int_eq(tcp_state(c.tx), state);
 }
 
-/*
- * After the peer has closed, one call fails with EPIPE, and all later calls
- * succeed. sendfile() raises SIGPIPE, too.
- */
+/* The peer has closed: one call fails with EPIPE, and later calls succeed. */
 START_TEST(peer_closed)
 {
 	open_default();
