@@ -96,7 +96,7 @@ static int flush_bios(struct conn *c)
 {
 	int r = tlssf_bridge_flush_bios(c->bridge);
 
-	if (!r && tlssf_taken_over(c))
+	if (!r)
 		r = tlssf_reseal_flush(c);
 	return tlssf_conn_io_result(c, r);
 }
@@ -154,12 +154,18 @@ static struct piece join(struct stream *s, uint64_t limit, unsigned char *buf)
 	return (struct piece){ .data = buf, .len = (size_t)n };
 }
 
+static ssize_t send_bytes(struct conn *c, const struct piece *p)
+{
+	c->calls++;
+	return tlssf_sys.send(c->fd, p->data, p->len, p->more);
+}
+
 static ssize_t send_piece(struct conn *c, const struct stream *s,
 			  const struct piece *p, file_sender *send_file)
 {
-	c->calls++;
 	if (p->data)
-		return tlssf_sys.send(c->fd, p->data, p->len, p->more);
+		return send_bytes(c, p);
+	c->calls++;
 	return send_file(c, s->fd, p->off, p->len);
 }
 
@@ -283,9 +289,7 @@ static int send_copied(struct conn *c, struct stream *s, struct piece p,
 		s->copy_file = true;
 		p.data = buf;
 		p.len = (size_t)n;
-		c->calls++;
-		n = tlssf_sys.send(c->fd, buf, p.len, false);
-		r = sent(c, s, &p, n);
+		r = sent(c, s, &p, send_bytes(c, &p));
 	}
 	tlssf_plaintext_buffer_put(buf);
 	return r;

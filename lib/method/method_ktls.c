@@ -40,12 +40,6 @@ static int unavailable_reason(const struct conn *c)
 /* How often a requested takeover may fail for lack of memory. */
 #define MEMORY_FAILURES_MAX	3
 
-static bool lacks_memory(int why)
-{
-	return why == TLSSF_REASON_KEY_SCHEDULE ||
-	       why == TLSSF_REASON_NO_MEMORY;
-}
-
 /*
  * The takeover failed for the reason `why`, and the TLS library still encrypts.
  * AUTO continues with the method userspace. If ktls was requested by name, the
@@ -60,7 +54,7 @@ static int abandon_takeover(struct conn *c, struct stream *s, uint64_t limit,
 	if (tlssf_failed(c))
 		return TLSSF_ERROR;
 	if (c->requested_method != TLSSF_METHOD_AUTO) {
-		if (!lacks_memory(why) ||
+		if (!tlssf_takeover_lacked_memory(why) ||
 		    c->memory_failures++ == MEMORY_FAILURES_MAX)
 			c->method = TLSSF_METHOD_AUTO;
 		return tlssf_conn_fail(c, why, EOPNOTSUPP);

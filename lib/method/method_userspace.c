@@ -328,7 +328,7 @@ static int drain_queue(struct conn *c)
 {
 	int r = tlssf_queue_send(c->bridge);
 
-	if (!r && tlssf_taken_over(c))
+	if (!r)
 		r = tlssf_reseal_flush(c);
 	return tlssf_conn_io_result(c, r);
 }

@@ -343,7 +343,7 @@ static int finish_record(struct conn *c)
 
 int tlssf_reseal_flush(struct conn *c)
 {
-	if (!c->takeover->reseal.acked_early)
+	if (!tlssf_taken_over(c) || !c->takeover->reseal.acked_early)
 		return 0;
 	return tlssf_sys.process() == c->process ? finish_record(c) : -ECHILD;
 }
@@ -424,7 +424,7 @@ int tlssf_conn_finish_post_handshake(struct conn *c)
 	/*
 	 * The bridge has room for one waiting message, so send that one first.
 	 */
-	int r = tlssf_taken_over(c) ? tlssf_reseal_flush(c) : 0;
+	int r = tlssf_reseal_flush(c);
 	enum tl_result res;
 
 	if (r)

@@ -68,10 +68,10 @@ int tlssf_takeover_unavailable_reason(const struct conn *c)
 	return lasting_reason(c);
 }
 
-static bool lacked_memory(const struct conn *c)
+bool tlssf_takeover_lacked_memory(int why)
 {
-	return c->sample_refused_why == TLSSF_REASON_KEY_SCHEDULE ||
-	       c->sample_refused_why == TLSSF_REASON_NO_MEMORY;
+	return why == TLSSF_REASON_KEY_SCHEDULE ||
+	       why == TLSSF_REASON_NO_MEMORY;
 }
 
 /*
@@ -81,7 +81,8 @@ static bool lacked_memory(const struct conn *c)
 static bool refused_for_good(const struct conn *c)
 {
 	bool repeats = c->requested_method == TLSSF_METHOD_KTLS &&
-		       c->method == TLSSF_METHOD_KTLS && lacked_memory(c);
+		       c->method == TLSSF_METHOD_KTLS &&
+		       tlssf_takeover_lacked_memory(c->sample_refused_why);
 
 	return c->sample_step == SAMPLE_REFUSED && !repeats;
 }

@@ -124,7 +124,7 @@ int tlssf_keys_send_own_update(struct conn *c);
 ssize_t tlssf_reseal(struct conn *c, const unsigned char *in, size_t len);
 /*
  * Continue to send a record whose write has already succeeded (`acked_early`):
- * 0, -EAGAIN, -errno.
+ * 0, -EAGAIN, -errno. Returns 0 if there is none, as without a takeover.
  */
 int tlssf_reseal_flush(struct conn *c);
 void tlssf_reseal_free(struct reseal *r);
@@ -169,6 +169,8 @@ int tlssf_takeover_unavailable_reason(const struct conn *c);
  * gets? Then its secret is of no use.
  */
 bool tlssf_takeover_ruled_out(const struct conn *c);
+/* May a takeover that failed for the reason `why` have lacked memory? */
+bool tlssf_takeover_lacked_memory(int why);
 /* Is enough data left in `s` to be worth the cost of a takeover? */
 bool tlssf_takeover_worth_it(const struct conn *c, const struct stream *s);
 /*
